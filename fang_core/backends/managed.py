@@ -212,14 +212,17 @@ def pick(
     total = sum(running.values()) if all_running is None else all_running
     turn = _Turn(managed, waiting, running, limit, now, total=total, quantum=quantum)
     place: str | None = None
+    reached: list[str] = []
     for priority in PRIORITIES:
         if not turn.left:
             break
         lanes = waiting.lanes(priority)
         served = turn.serve(priority, lanes.keys, after_lane, chance)
-        if turn.left and lanes.reached is not None:
-            served = lanes.reached
         place = place if served is None else served
+        if turn.left and lanes.reached is not None:
+            reached.append(lanes.reached)
+    if turn.left and reached:  # the first of them, or keys of the other priorities up to there would be passed over
+        place = min(reached, key=lambda lane: (lane <= after_lane, lane))
     return Picked(turn.tasks, turn.room, turn.look_in(), place, turn.is_short and turn.left > 0)
 
 

@@ -237,15 +237,12 @@ _CLOCKED: Final = f"""
     SELECT CASE WHEN h.has_turn AND h.every IS NOT NULL THEN "<SCHEMA>".fang_tat_1(:p_task_type) END AS tat,
       clock_timestamp() AS at OFFSET 0) c"""
 
-# n is -1 if another pool has the turn; lanes: how many keys it takes to fill the room.
+# n is -1 if another pool has the turn.
 _ROOM: Final = """
-  SELECT r.*, CAST(ceil(CAST(greatest(r.n, 0) AS double precision)
-    / least(r.per_key, <KEY_BURST>:p_quantum)) AS bigint) AS lanes
-  FROM (
   SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least(:p_limit,
       CASE WHEN c.max_running IS NOT NULL THEN c.max_running - "<SCHEMA>".fang_running_1(:p_task_type, NULL) END
       <STARTS>)) AS integer) END AS n
-  FROM <CLOCKED> c) r"""
+  FROM <CLOCKED> c"""
 
 _STARTS: Final = f""", CASE WHEN c.has_tat THEN {_starts("c.tat", "c.at", "c.burst", "c.every")}
         WHEN c.every IS NOT NULL THEN 0 END"""
@@ -254,18 +251,14 @@ _STARTS: Final = f""", CASE WHEN c.has_tat THEN {_starts("c.tat", "c.at", "c.bur
 # found out without a lock. "until": when the rate of a key allows its next start; "free": how many tasks may start, if
 # no more of them run than at the beginning of the statement, and -1 if another claim has the lock.
 _LOOKED: Final = f"""
-  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = :p_most_lanes AS is_last,<WALK_UNTIL>
+  SELECT level.priority, walk.lane, walk.before, walk.wrapped, walk.n, walk.n = :p_most_lanes AS is_last,<WALK_UNTIL>
     CASE
       WHEN walk.head_at > now() THEN 0
       WHEN NOT room.keyed THEN :p_limit<IS_TOO_SOON>
-      WHEN room.per_key IS NOT NULL AND (
-        SELECT count(*) FROM (
-          SELECT 1 FROM "<SCHEMA>".fang_tasks r
-          WHERE r.task_type = :p_task_type AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
-          ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
+      WHEN seen.free <= 0 THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
         '<SCHEMA>', {_LOCK_OF_TYPE + 1} + (hashtextextended(walk.lane, hashtext(:p_task_type)) & {_STRIPES - 1})))
-        THEN <STARTS_OF_KEY>
+        THEN least(seen.free, <STARTS_OF_KEY>)
       ELSE -1 END AS free
   FROM room CROSS JOIN unnest(CAST(ARRAY[{", ".join(map(str, PRIORITIES))}] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
@@ -285,6 +278,12 @@ _LOOKED: Final = f"""
         LIMIT 1) nx
       WHERE NOT (nx.wrapped AND nx.lane > :p_after_lane) AND l.n < :p_most_lanes)
     SELECT lane.*<UNTIL> FROM lane WHERE lane.n > 0 OFFSET 0) walk
+  CROSS JOIN LATERAL (
+    SELECT CASE WHEN room.per_key IS NOT NULL AND walk.head_at <= now() THEN room.per_key - (
+      SELECT count(*) FROM (
+        SELECT 1 FROM "<SCHEMA>".fang_tasks r
+        WHERE r.task_type = :p_task_type AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
+        ORDER BY r.lane LIMIT room.per_key) held) END AS free OFFSET 0) seen
   WHERE room.n > 0"""
 
 _UNTIL: Final = f""", CASE WHEN room.key_every IS NOT NULL AND lane.head_at <= now() THEN (
@@ -303,15 +302,20 @@ _STARTS_OF_KEY: Final = f"""CAST(least(:p_limit,
                   "<SCHEMA>".fang_lane_tat_1(:p_task_type, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
               ) k OFFSET 0) c) END) AS integer)"""
 
-# As many keys as the claim needs. The last one that was looked at comes along, for the cursor.
+# As many keys as it takes to fill the claim, if each has some tasks: one row for each task, then one for each key, so
+# that no key is read, and locked, that is not needed.
 _USABLE: Final = """
-  SELECT looked.*, row_number() OVER () AS place FROM looked
-  WHERE looked.free > 0 OR looked.is_last LIMIT (SELECT room.lanes FROM room)"""
+  SELECT each.*, row_number() OVER () AS place FROM (
+    SELECT looked.*, generate_series(1, least(looked.free, :p_quantum)) AS nth FROM looked
+    WHERE looked.free > 0 LIMIT (SELECT greatest(room.n, 0) FROM room)) each
+  WHERE each.nth = 1"""
 
 # How many tasks of each of these keys run, by one new snapshot, which is taken when all their locks are held.
+# "ran_out": all keys were looked at, or as many as the claim may.
 _COUNTED: Final = """
-  SELECT room.n AS room, room.per_key, room.weights, CASE WHEN room.per_key IS NOT NULL THEN
-    "<SCHEMA>".fang_running_each_1(
+  SELECT room.n AS room, room.per_key, room.weights, :p_quantum AS quantum,
+    (SELECT coalesce(sum(least(usable.free, :p_quantum)), 0) FROM usable) < room.n AS ran_out,
+    CASE WHEN room.per_key IS NOT NULL THEN "<SCHEMA>".fang_running_each_1(
       :p_task_type, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
   FROM room"""
 
@@ -378,17 +382,18 @@ _PAID: Final = f"""
 _TOLD_ROOM: Final = """(
     SELECT CASE WHEN room.n > 0 AND NOT EXISTS (SELECT 1 FROM claimed) AND (
         (SELECT count(*) FROM usable WHERE usable.free > 0) > (SELECT count(*) FROM fair)
-        OR ((SELECT count(*) FROM usable) < room.lanes AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
+        OR ((SELECT counted.ran_out FROM counted) AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
       THEN -1 ELSE room.n END FROM room)"""
 
 # The key to begin behind the next time: the last one that was looked at if there may be more keys and there is room for
-# them; else the last one that was served, not only usable: other keys would never get their turn. A key with a weight
-# keeps its turn in claims that are too small for it, as often as it should on the average. If nothing was served: a key
-# that could have been.
+# them, and the first such key of several priorities, or those of the others up to there would be passed over; else the
+# last one that was served, not only usable: other keys would never get their turn. A key with a weight keeps its turn
+# in claims that are too small for it, as often as it should on the average. If nothing was served: a key that could
+# have been.
 _AFTER_LANE: Final = """coalesce(
-    (SELECT usable.lane FROM usable
-     WHERE usable.is_last AND (SELECT count(*) FROM picked) < (SELECT room.n FROM room)
-     ORDER BY usable.priority LIMIT 1),
+    CASE WHEN (SELECT counted.ran_out AND (SELECT count(*) FROM picked) < counted.room FROM counted) THEN (
+      SELECT looked.lane FROM looked WHERE looked.is_last
+      ORDER BY looked.wrapped, looked.lane LIMIT 1) END,
     (SELECT CASE WHEN p.count < f.quota OR random() * f.weight < CASE WHEN f.keys > 1 THEN p.count ELSE 1 END
        THEN f.lane ELSE f.before END
      FROM (SELECT priority, n, count(*) FROM picked GROUP BY priority, n ORDER BY priority DESC, n DESC LIMIT 1) p
@@ -397,8 +402,9 @@ _AFTER_LANE: Final = """coalesce(
 
 # There were as many keys as it takes if each has some tasks, and the claim is not full.
 _IS_SHORT: Final = """coalesce((
-    SELECT (SELECT count(*) FROM picked) < room.n AND (SELECT count(*) FROM fair) >= room.lanes
-    FROM room WHERE room.n > 0), false)"""
+    SELECT (SELECT count(*) FROM picked) < counted.room
+      AND (SELECT sum(least(fair.free, counted.quantum)) FROM fair) >= counted.room
+    FROM counted WHERE counted.room > 0), false)"""
 
 # Seconds until a claim may find more: a stop ends, or the rate of the type, or of a key that waits, allows a start. The
 # keys are asked only if the claim has come to the end of them anyway.
@@ -408,7 +414,7 @@ _LOOK_IN: Final = f"""(
         WHEN setting.is_stopped THEN setting.stopped_until
         WHEN spent.tat > room.at + (room."full" - room.every) * {_US}
           THEN spent.tat - (room."full" - room.every) * {_US}
-        WHEN room.key_every IS NOT NULL AND (SELECT count(*) FROM usable) < room.lanes
+        WHEN room.key_every IS NOT NULL AND (SELECT counted.ran_out FROM counted)
           THEN (SELECT min(looked.until) FROM looked WHERE looked.until > room.at) END AS look_at
       FROM setting LEFT JOIN room ON room.n >= 0 LEFT JOIN LATERAL (
         SELECT room.tat + count(*) * room.every * {_US} AS tat FROM claimed) spent ON true) known
@@ -423,7 +429,6 @@ _RATED: Final = {
     "<INTERVALS>": _INTERVALS,
     "<OF_FORM>": "",
     "<CLOCKED>": "clocked",
-    "<KEY_BURST>": "r.key_burst, ",
     "<STARTS>": _STARTS,
     "<WALK_UNTIL>": " walk.until,",
     "<IS_TOO_SOON>": _IS_TOO_SOON,

@@ -1,4 +1,4 @@
--- $1=p_task_type $2=p_pool_id $3=p_quantum $4=p_limit $5=p_most_lanes $6=p_after_lane $7=p_kinds $8=p_group_size $9=p_isolated_kinds
+-- $1=p_task_type $2=p_pool_id $3=p_limit $4=p_most_lanes $5=p_after_lane $6=p_quantum $7=p_kinds $8=p_group_size $9=p_isolated_kinds
 WITH setting AS MATERIALIZED
 (
   SELECT s.max_running, s.max_running_per_key AS per_key, s.weights,
@@ -25,32 +25,25 @@ held AS MATERIALIZED
     SELECT 1 FROM "fang".fang_pools p WHERE p.id = $2::UUID AND p.beats > -1)),
 room AS MATERIALIZED
 (
-  SELECT r.*, CAST(ceil(CAST(greatest(r.n, 0) AS double precision)
-    / least(r.per_key, $3::INTEGER)) AS bigint) AS lanes
-  FROM (
-  SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least($4::INTEGER,
+  SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least($3::INTEGER,
       CASE WHEN c.max_running IS NOT NULL THEN c.max_running - "fang".fang_running_1($1::VARCHAR, NULL) END
       )) AS integer) END AS n
-  FROM held c) r),
+  FROM held c),
 looked AS MATERIALIZED
 (
-  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = $5::INTEGER AS is_last,
+  SELECT level.priority, walk.lane, walk.before, walk.wrapped, walk.n, walk.n = $4::INTEGER AS is_last,
     CASE
       WHEN walk.head_at > now() THEN 0
-      WHEN NOT room.keyed THEN $4::INTEGER
-      WHEN room.per_key IS NOT NULL AND (
-        SELECT count(*) FROM (
-          SELECT 1 FROM "fang".fang_tasks r
-          WHERE r.task_type = $1::VARCHAR AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
-          ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
+      WHEN NOT room.keyed THEN $3::INTEGER
+      WHEN seen.free <= 0 THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
         'fang', 1718513256 + (hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 1023)))
-        THEN $4::INTEGER
+        THEN least(seen.free, $3::INTEGER)
       ELSE -1 END AS free
   FROM room CROSS JOIN unnest(CAST(ARRAY[-2, -1, 0, 1, 2] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
     WITH RECURSIVE lane(lane, before, head_at, wrapped, n) AS (
-      SELECT $6::VARCHAR COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
+      SELECT $5::VARCHAR COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
       UNION ALL
       SELECT nx.lane, l.lane, nx.scheduled_at, nx.wrapped, l.n + 1 FROM lane l CROSS JOIN LATERAL (
         (SELECT t.lane, t.scheduled_at, l.wrapped AS wrapped FROM "fang".fang_tasks t
@@ -63,17 +56,26 @@ looked AS MATERIALIZED
            AND t.lane >= '' AND NOT l.wrapped
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
-      WHERE NOT (nx.wrapped AND nx.lane > $6::VARCHAR) AND l.n < $5::INTEGER)
+      WHERE NOT (nx.wrapped AND nx.lane > $5::VARCHAR) AND l.n < $4::INTEGER)
     SELECT lane.* FROM lane WHERE lane.n > 0 OFFSET 0) walk
+  CROSS JOIN LATERAL (
+    SELECT CASE WHEN room.per_key IS NOT NULL AND walk.head_at <= now() THEN room.per_key - (
+      SELECT count(*) FROM (
+        SELECT 1 FROM "fang".fang_tasks r
+        WHERE r.task_type = $1::VARCHAR AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
+        ORDER BY r.lane LIMIT room.per_key) held) END AS free OFFSET 0) seen
   WHERE room.n > 0),
 usable AS MATERIALIZED
 (
-  SELECT looked.*, row_number() OVER () AS place FROM looked
-  WHERE looked.free > 0 OR looked.is_last LIMIT (SELECT room.lanes FROM room)),
+  SELECT each.*, row_number() OVER () AS place FROM (
+    SELECT looked.*, generate_series(1, least(looked.free, $6::INTEGER)) AS nth FROM looked
+    WHERE looked.free > 0 LIMIT (SELECT greatest(room.n, 0) FROM room)) each
+  WHERE each.nth = 1),
 counted AS MATERIALIZED
 (
-  SELECT room.n AS room, room.per_key, room.weights, CASE WHEN room.per_key IS NOT NULL THEN
-    "fang".fang_running_each_1(
+  SELECT room.n AS room, room.per_key, room.weights, $6::INTEGER AS quantum,
+    (SELECT coalesce(sum(least(usable.free, $6::INTEGER)), 0) FROM usable) < room.n AS ran_out,
+    CASE WHEN room.per_key IS NOT NULL THEN "fang".fang_running_each_1(
       $1::VARCHAR, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
   FROM room),
 fair AS MATERIALIZED
@@ -116,11 +118,11 @@ FROM fang.fang_pools
 WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registered, coalesce((SELECT setting.is_managed FROM setting), false) AS is_managed, (
     SELECT CASE WHEN room.n > 0 AND NOT EXISTS (SELECT 1 FROM claimed) AND (
         (SELECT count(*) FROM usable WHERE usable.free > 0) > (SELECT count(*) FROM fair)
-        OR ((SELECT count(*) FROM usable) < room.lanes AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
+        OR ((SELECT counted.ran_out FROM counted) AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
       THEN -1 ELSE room.n END FROM room) AS room, coalesce(
-    (SELECT usable.lane FROM usable
-     WHERE usable.is_last AND (SELECT count(*) FROM picked) < (SELECT room.n FROM room)
-     ORDER BY usable.priority LIMIT 1),
+    CASE WHEN (SELECT counted.ran_out AND (SELECT count(*) FROM picked) < counted.room FROM counted) THEN (
+      SELECT looked.lane FROM looked WHERE looked.is_last
+      ORDER BY looked.wrapped, looked.lane LIMIT 1) END,
     (SELECT CASE WHEN p.count < f.quota OR random() * f.weight < CASE WHEN f.keys > 1 THEN p.count ELSE 1 END
        THEN f.lane ELSE f.before END
      FROM (SELECT priority, n, count(*) FROM picked GROUP BY priority, n ORDER BY priority DESC, n DESC LIMIT 1) p
@@ -128,6 +130,7 @@ WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registere
     (SELECT usable.lane FROM usable ORDER BY usable.priority DESC, usable.n DESC LIMIT 1)) AS after_lane, CAST(pg_current_snapshot() AS TEXT) AS snapshot, now() AS now, coalesce((SELECT setting.is_counted FROM setting), false) AS is_counted, coalesce((SELECT setting.is_rated FROM setting), false) AS is_rated, (
     SELECT CAST(greatest(extract(epoch FROM setting.stopped_until - clock_timestamp()), 0) AS double precision)
     FROM setting WHERE setting.is_stopped AND setting.stopped_until IS NOT NULL) AS look_in, coalesce((
-    SELECT (SELECT count(*) FROM picked) < room.n AND (SELECT count(*) FROM fair) >= room.lanes
-    FROM room WHERE room.n > 0), false) AS is_short, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, NULL AS is_short, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
+    SELECT (SELECT count(*) FROM picked) < counted.room
+      AND (SELECT sum(least(fair.free, counted.quantum)) FROM fair) >= counted.room
+    FROM counted WHERE counted.room > 0), false) AS is_short, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, NULL AS is_short, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
 FROM claimed

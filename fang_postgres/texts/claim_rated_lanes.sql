@@ -1,4 +1,4 @@
--- $1=p_task_type $2=p_pool_id $3=p_quantum $4=p_limit $5=p_most_lanes $6=p_after_lane $7=p_kinds $8=p_group_size $9=p_isolated_kinds
+-- $1=p_task_type $2=p_pool_id $3=p_limit $4=p_most_lanes $5=p_after_lane $6=p_quantum $7=p_kinds $8=p_group_size $9=p_isolated_kinds
 WITH setting AS MATERIALIZED
 (
   SELECT s.max_running, s.max_running_per_key AS per_key, s.weights,
@@ -37,41 +37,34 @@ clocked AS MATERIALIZED
       clock_timestamp() AS at OFFSET 0) c),
 room AS MATERIALIZED
 (
-  SELECT r.*, CAST(ceil(CAST(greatest(r.n, 0) AS double precision)
-    / least(r.per_key, r.key_burst, $3::INTEGER)) AS bigint) AS lanes
-  FROM (
-  SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least($4::INTEGER,
+  SELECT c.*, CASE WHEN NOT c.has_turn THEN -1 ELSE CAST(greatest(0, least($3::INTEGER,
       CASE WHEN c.max_running IS NOT NULL THEN c.max_running - "fang".fang_running_1($1::VARCHAR, NULL) END
       , CASE WHEN c.has_tat THEN c.burst - (CAST(extract(epoch FROM c.tat - c.at) * 1000000 AS bigint) + c.every - 1) / c.every
         WHEN c.every IS NOT NULL THEN 0 END)) AS integer) END AS n
-  FROM clocked c) r),
+  FROM clocked c),
 looked AS MATERIALIZED
 (
-  SELECT level.priority, walk.lane, walk.before, walk.n, walk.n = $5::INTEGER AS is_last, walk.until,
+  SELECT level.priority, walk.lane, walk.before, walk.wrapped, walk.n, walk.n = $4::INTEGER AS is_last, walk.until,
     CASE
       WHEN walk.head_at > now() THEN 0
-      WHEN NOT room.keyed THEN $4::INTEGER
+      WHEN NOT room.keyed THEN $3::INTEGER
       WHEN walk.until > room.at THEN 0
-      WHEN room.per_key IS NOT NULL AND (
-        SELECT count(*) FROM (
-          SELECT 1 FROM "fang".fang_tasks r
-          WHERE r.task_type = $1::VARCHAR AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
-          ORDER BY r.lane LIMIT room.per_key) held) >= room.per_key THEN 0
+      WHEN seen.free <= 0 THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
         'fang', 1718513256 + (hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 1023)))
-        THEN CAST(least($4::INTEGER,
+        THEN least(seen.free, CAST(least($3::INTEGER,
           CASE WHEN room.key_every IS NOT NULL THEN (
             SELECT room.key_burst - (CAST(extract(epoch FROM c.tat - room.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every FROM (
               SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
              ELSE greatest(k.tat, room.at) END AS tat FROM (
                 SELECT coalesce(
                   "fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
-              ) k OFFSET 0) c) END) AS integer)
+              ) k OFFSET 0) c) END) AS integer))
       ELSE -1 END AS free
   FROM room CROSS JOIN unnest(CAST(ARRAY[-2, -1, 0, 1, 2] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
     WITH RECURSIVE lane(lane, before, head_at, wrapped, n) AS (
-      SELECT $6::VARCHAR COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
+      SELECT $5::VARCHAR COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
       UNION ALL
       SELECT nx.lane, l.lane, nx.scheduled_at, nx.wrapped, l.n + 1 FROM lane l CROSS JOIN LATERAL (
         (SELECT t.lane, t.scheduled_at, l.wrapped AS wrapped FROM "fang".fang_tasks t
@@ -84,21 +77,30 @@ looked AS MATERIALIZED
            AND t.lane >= '' AND NOT l.wrapped
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
-      WHERE NOT (nx.wrapped AND nx.lane > $6::VARCHAR) AND l.n < $5::INTEGER)
+      WHERE NOT (nx.wrapped AND nx.lane > $5::VARCHAR) AND l.n < $4::INTEGER)
     SELECT lane.*, CASE WHEN room.key_every IS NOT NULL AND lane.head_at <= now() THEN (
       SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
              ELSE greatest(k.tat, room.at) END
         - (room.key_full - room.key_every) * interval '1 us'
       FROM "fang".fang_lanes k WHERE k.task_type = $1::VARCHAR AND k.lane = lane.lane) END AS until FROM lane WHERE lane.n > 0 OFFSET 0) walk
+  CROSS JOIN LATERAL (
+    SELECT CASE WHEN room.per_key IS NOT NULL AND walk.head_at <= now() THEN room.per_key - (
+      SELECT count(*) FROM (
+        SELECT 1 FROM "fang".fang_tasks r
+        WHERE r.task_type = $1::VARCHAR AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
+        ORDER BY r.lane LIMIT room.per_key) held) END AS free OFFSET 0) seen
   WHERE room.n > 0),
 usable AS MATERIALIZED
 (
-  SELECT looked.*, row_number() OVER () AS place FROM looked
-  WHERE looked.free > 0 OR looked.is_last LIMIT (SELECT room.lanes FROM room)),
+  SELECT each.*, row_number() OVER () AS place FROM (
+    SELECT looked.*, generate_series(1, least(looked.free, $6::INTEGER)) AS nth FROM looked
+    WHERE looked.free > 0 LIMIT (SELECT greatest(room.n, 0) FROM room)) each
+  WHERE each.nth = 1),
 counted AS MATERIALIZED
 (
-  SELECT room.n AS room, room.per_key, room.weights, CASE WHEN room.per_key IS NOT NULL THEN
-    "fang".fang_running_each_1(
+  SELECT room.n AS room, room.per_key, room.weights, $6::INTEGER AS quantum,
+    (SELECT coalesce(sum(least(usable.free, $6::INTEGER)), 0) FROM usable) < room.n AS ran_out,
+    CASE WHEN room.per_key IS NOT NULL THEN "fang".fang_running_each_1(
       $1::VARCHAR, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
   FROM room),
 fair AS MATERIALIZED
@@ -162,11 +164,11 @@ FROM fang.fang_pools
 WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registered, coalesce((SELECT setting.is_managed FROM setting), false) AS is_managed, (
     SELECT CASE WHEN room.n > 0 AND NOT EXISTS (SELECT 1 FROM claimed) AND (
         (SELECT count(*) FROM usable WHERE usable.free > 0) > (SELECT count(*) FROM fair)
-        OR ((SELECT count(*) FROM usable) < room.lanes AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
+        OR ((SELECT counted.ran_out FROM counted) AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
       THEN -1 ELSE room.n END FROM room) AS room, coalesce(
-    (SELECT usable.lane FROM usable
-     WHERE usable.is_last AND (SELECT count(*) FROM picked) < (SELECT room.n FROM room)
-     ORDER BY usable.priority LIMIT 1),
+    CASE WHEN (SELECT counted.ran_out AND (SELECT count(*) FROM picked) < counted.room FROM counted) THEN (
+      SELECT looked.lane FROM looked WHERE looked.is_last
+      ORDER BY looked.wrapped, looked.lane LIMIT 1) END,
     (SELECT CASE WHEN p.count < f.quota OR random() * f.weight < CASE WHEN f.keys > 1 THEN p.count ELSE 1 END
        THEN f.lane ELSE f.before END
      FROM (SELECT priority, n, count(*) FROM picked GROUP BY priority, n ORDER BY priority DESC, n DESC LIMIT 1) p
@@ -177,11 +179,12 @@ WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registere
         WHEN setting.is_stopped THEN setting.stopped_until
         WHEN spent.tat > room.at + (room."full" - room.every) * interval '1 us'
           THEN spent.tat - (room."full" - room.every) * interval '1 us'
-        WHEN room.key_every IS NOT NULL AND (SELECT count(*) FROM usable) < room.lanes
+        WHEN room.key_every IS NOT NULL AND (SELECT counted.ran_out FROM counted)
           THEN (SELECT min(looked.until) FROM looked WHERE looked.until > room.at) END AS look_at
       FROM setting LEFT JOIN room ON room.n >= 0 LEFT JOIN LATERAL (
         SELECT room.tat + count(*) * room.every * interval '1 us' AS tat FROM claimed) spent ON true) known
     WHERE known.look_at IS NOT NULL) AS look_in, coalesce((
-    SELECT (SELECT count(*) FROM picked) < room.n AND (SELECT count(*) FROM fair) >= room.lanes
-    FROM room WHERE room.n > 0), false) AS is_short, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, NULL AS is_short, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
+    SELECT (SELECT count(*) FROM picked) < counted.room
+      AND (SELECT sum(least(fair.free, counted.quantum)) FROM fair) >= counted.room
+    FROM counted WHERE counted.room > 0), false) AS is_short, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, NULL AS is_short, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
 FROM claimed

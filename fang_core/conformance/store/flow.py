@@ -366,6 +366,12 @@ class FlowSuite:
             place = claim.after_lane or place
         assert found == [6]
 
+    def test_claims_that_look_at_few_keys_pass_over_none_of_a_high_priority(self, backend: Backend) -> None:
+        _find_key_of_many(backend, priority=1, others=0)
+
+    def test_claims_that_look_at_few_keys_pass_over_none_of_a_low_priority(self, backend: Backend) -> None:
+        _find_key_of_many(backend, priority=0, others=1)
+
     # Waking -----------------------------------------------------------------------------------------------------------
 
     def test_pools_are_told_when_tasks_of_a_managed_type_may_start(self, backend: Backend) -> None:
@@ -413,6 +419,19 @@ class FlowSuite:
         assert backend.drain(task_type=["paused", "common"]) == 1
         backend.call(backend.queue.resume, "paused")
         assert backend.drain(task_type=["paused", "common"]) == 1
+
+
+def _find_key_of_many(backend: Backend, *, priority: int, others: int) -> None:
+    """Has claims look at three keys of each priority: the first ones of one lie closer together than the others'."""
+    client = managing(backend, Limit(1, by=BY))
+    insert(backend, range(10))
+    held = {int(backend.row(task).lane or -1): task for task in client.claim_lanes().tasks}
+    insert(backend, [1, 2, 3, 4, 5, 6], priority=priority)
+    insert(backend, [1, 7, 8, 9], priority=others)
+    assert client.end(held[5])
+    first = client.claim_lanes(most_lanes=3, after_lane="0")
+    assert (first.tasks, first.after_lane) == ([], "3")
+    assert started(backend, client.claim_lanes(most_lanes=3, after_lane="3")) == [5]
 
 
 def _kinds(backend: Backend) -> tuple[str, ...]:

@@ -159,6 +159,16 @@ class LooksAtOneKeyAlways(ClaimsLanes):
         return request._replace(after_lane="", most_lanes=1)
 
 
+class PassesOverKeysOfOtherPriorities(ClaimsLanes):
+    caught_by = (
+        FlowSuite.test_claims_that_look_at_few_keys_pass_over_none_of_a_high_priority,
+        FlowSuite.test_claims_that_look_at_few_keys_pass_over_none_of_a_low_priority,
+    )
+
+    def answer(self, claim: LaneClaim) -> LaneClaim:
+        return claim if claim.tasks or claim.after_lane is None else claim._replace(after_lane="8")
+
+
 class InsertsIntoOtherTypes(InsertsOtherwise):
     caught_by = (FlowSuite.test_a_pool_runs_all_tasks_of_its_classes_with_limits,)
 
