@@ -117,6 +117,10 @@ QUANTUM: Final = 4
 task."""
 
 
+MOST_LANES: Final = 1_000
+"""The most keys at which a claim looks."""
+
+
 class LaneRequest(NamedTuple):
     """Asks for tasks of one managed task type: one that is paused, or has limits, rates or fairness.
 
@@ -131,7 +135,7 @@ class LaneRequest(NamedTuple):
     kinds: tuple[str, ...]
     limit: int
     after_lane: str = ""
-    most_lanes: int = 1_000
+    most_lanes: int = MOST_LANES
     quantum: int = QUANTUM
     group_size: int = 1
     isolated_kinds: tuple[str, ...] = ()

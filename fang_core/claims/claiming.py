@@ -157,6 +157,7 @@ class Claims:
             kinds,
             limit,
             self.lanes.after_lane(task_type),
+            self.lanes.most_lanes(task_type, limit),
             quantum=self.lanes.quantum(task_type),
             group_size=size,
             isolated_kinds=isolated_kinds,

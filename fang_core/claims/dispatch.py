@@ -151,7 +151,7 @@ class Dispatch:
         wanted = self._demand.wanted(
             free=free,
             waiting=waiting,
-            unwritten=ended + self.given_back - self._outcomes.written,
+            unwritten=self._unwritten(ended),
             pace=self._buffer.pace,
             most=self._buffer.most,
         )
@@ -163,6 +163,13 @@ class Dispatch:
         """Returns how many workers are free and have no task that waits for them."""
         waiting = self._run_queue.backlog
         return self._free(waiting, self._run_queue.ended_runs) - waiting
+
+    def unwritten(self) -> int:
+        """Returns how many outcomes are not written yet."""
+        return self._unwritten(self._run_queue.ended_runs)
+
+    def _unwritten(self, ended: int) -> int:
+        return ended + self.given_back - self._outcomes.written
 
     def run_seconds(self) -> float:
         """Returns how long runs take at present; a long one counts at once."""

@@ -21,6 +21,7 @@ from typing import Final
 from fang_core.backends.claims import TURN_TAKEN, LaneClaim, LaneRequest
 from fang_core.claims.idle import Poll
 from fang_core.claims.quantum import Quantum
+from fang_core.claims.reach import Reach
 
 TURN: Final = 0.005
 """Seconds until a pool looks again after another one had the turn the first time; they grow by ``GROWTH``."""
@@ -67,8 +68,10 @@ class _Type:
         "is_timed",
         "look_at",
         "misses",
+        "outcomes_until",
         "poll",
         "quantum",
+        "reach",
         "wraps",
     )
 
@@ -84,6 +87,8 @@ class _Type:
         self.first_lane = after_lane  # where they began
         self.wraps = 0  # how often they began again with the first key
         self.quantum = Quantum()
+        self.reach = Reach()
+        self.outcomes_until = -inf  # until when the next claim may wait for outcomes of the pool's own runs
         self.freed = 0  # slots that the pool's own runs have left, and that it has not used
 
     def wait_until(self, at: float, *, is_timed: bool, helped_by_inserts: bool) -> None:
@@ -112,6 +117,8 @@ class Lanes:
         self._tells_at = -inf
         self.waits_for_workers = False
         """Whether there is a type to claim from as soon as a worker is free."""
+        self.waits_for_outcomes: float | None = None
+        """Until when there is a type to claim from as soon as outcomes of the pool's own runs are written."""
 
     def __len__(self) -> int:
         return len(self._types)
@@ -135,19 +142,24 @@ class Lanes:
 
     # What to do -------------------------------------------------------------------------------------------------------
 
-    def next(self, mono: float, idle_workers: int) -> str | None:
+    def next(self, mono: float, idle_workers: int, unwritten: int = 0) -> str | None:
         """Returns the type to claim from now; None if there is none.
 
-        No type that counts its tasks is claimed from while no worker is idle: a task that waits would hold a slot.
+        No type that counts its tasks is claimed from while no worker is idle: a task that waits would hold a slot. If
+        the last claim from a type was not filled, the next one waits while most of the slots that the pool's own runs
+        have left are taken by ``unwritten`` outcomes, as long as that claim took at most.
         """
-        self.waits_for_workers = False
+        self.waits_for_workers, self.waits_for_outcomes = False, None
         for task_type in (*self._urgent, *self._types) if self._urgent else self._types:
             each = self._types[task_type]
             if each.look_at > mono:
                 continue
-            if idle_workers > 0 or not each.is_counted:
+            if each.is_counted and idle_workers <= 0:
+                self.waits_for_workers = True
+            elif each.is_counted and each.outcomes_until > mono and 2 * unwritten >= idle_workers:
+                self.waits_for_outcomes = min(each.outcomes_until, self.waits_for_outcomes or inf)
+            else:
                 return task_type
-            self.waits_for_workers = True
         return None
 
     def is_ready(self, task_type: str, mono: float) -> bool:
@@ -166,6 +178,10 @@ class Lanes:
     def quantum(self, task_type: str) -> int:
         """Returns how many waiting tasks a key of the type is expected to have."""
         return self._types[task_type].quantum.tasks
+
+    def most_lanes(self, task_type: str, limit: int) -> int:
+        """Returns at how many keys of the type a claim of ``limit`` tasks should look."""
+        return self._types[task_type].reach.keys(limit)
 
     def until_next(self, mono: float) -> float:
         """Returns the seconds for which a pool that has nothing to do may sleep before it looks at a type again."""
@@ -229,11 +245,17 @@ class Lanes:
         # Other pools may need a slot if a key has due tasks, though perhaps none that this pool knows.
         is_needed = taken == request.limit or claim.after_lane is not None
         each.freed = max(0, each.freed - taken) if is_needed else 0
-        each.quantum.claimed(is_full=taken == request.limit, is_short=claim.is_short)
+        each.quantum.claimed(taken=taken, limit=request.limit, is_short=claim.is_short)
+        is_crowded = taken < request.limit and claim.after_lane is not None
+        each.outcomes_until = mono + seconds if is_crowded else -inf
+        if claim.room:
+            each.reach.claimed(taken=taken, limit=request.limit if claim.room == TURN_TAKEN else claim.room)
         if taken:
             each.poll.found()
             each.misses = each.in_vain = 0
         if claim.room == TURN_TAKEN:
+            if claim.after_lane is not None:  # the round begins again: a key that was locked may be free then
+                each.after_lane, each.in_vain = claim.after_lane, 0
             self._miss(each, mono + TURN * GROWTH**each.misses * (0.5 + self._chance()))
             return False
         if claim.room is None or (taken >= claim.room and (taken < request.limit or claim.look_in)):

@@ -106,6 +106,9 @@ class Prefetch(Protocol):
     def idle_workers(self) -> int:
         """Returns how many workers are free and have no task that waits for them."""
 
+    def unwritten(self) -> int:
+        """Returns how many outcomes are not written yet."""
+
     def run_seconds(self) -> float:
         """Returns how long runs take at present; a long one counts at once."""
 
@@ -205,8 +208,11 @@ class ClaimPolicy:
         ending = self._overlap.ending(idle_workers, now)
         wanted = self._prefetch.wanted(now, ending)
         idle_workers += ending
-        task_type = self._lanes.next(now, idle_workers) if wanted else None
+        task_type = self._lanes.next(now, idle_workers, self._prefetch.unwritten()) if wanted else None
         is_plain = wanted and now >= self._plain_at and self._claims.serving.has_types
+        if wanted and not (task_type or is_plain) and self._lanes.waits_for_outcomes is not None:
+            plain_at = self._plain_at if self._claims.serving.has_types else inf
+            return Sleep(min(min(plain_at, self._lanes.waits_for_outcomes) - now, self._lanes.until_next(now)))
         if idle_workers <= 0 or not (task_type or is_plain):
             unused = self._lanes.unused(now)
             if unused:

@@ -10,6 +10,10 @@ from typing import Final
 
 from fang_core.backends.claims import QUANTUM
 
+ENOUGH: Final = 0.75
+"""The part of a claim that may be filled as well: with half as many tasks of each key it would look at, and lock, twice
+as many keys for the rest."""
+
 PATIENCE: Final = 8
 """After how many full claims in a row a pool expects more of a key again."""
 
@@ -26,13 +30,13 @@ class Quantum:
         self._patience = PATIENCE
         self._is_tried = False  # whether it was raised, and no claim has been full so often since
 
-    def claimed(self, *, is_full: bool, is_short: bool) -> None:
-        """Notes the answer to a claim; see ``LaneClaim.is_short``."""
-        if is_short:
+    def claimed(self, *, taken: int, limit: int, is_short: bool) -> None:
+        """Notes how many tasks a claim brought, and how many it asked for; see ``LaneClaim.is_short``."""
+        if is_short and taken < ENOUGH * limit:
             if self._is_tried:
                 self._patience = min(MOST_PATIENCE, 2 * self._patience)
             self.tasks, self._full, self._is_tried = max(1, self.tasks // 2), 0, False
-        elif is_full:
+        elif taken == limit:
             self._full += 1
             if self._full >= self._patience:
                 self._full = 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fang_core import SleepParams
-from fang_core.backends.claims import NO_TRANSACTIONS, QUANTUM, TURN_TAKEN, LaneClaim, LaneRequest
+from fang_core.backends.claims import MOST_LANES, NO_TRANSACTIONS, QUANTUM, TURN_TAKEN, LaneClaim, LaneRequest
 from fang_core.claims.idle import Poll
 from fang_core.claims.lanes import (
     EMPTY_FOR,
@@ -150,6 +150,41 @@ def test_a_pool_whose_turn_was_taken_looks_again_soon_and_then_less_often() -> N
     made.hear()
     answer(made, "a", 0, room=TURN_TAKEN)
     assert made.until_next(0.0) == TURN
+
+
+def test_a_round_begins_again_behind_keys_that_were_locked() -> None:
+    made = lanes("a")
+    made._types["a"].after_lane = "b"
+    assert not answer(made, "a", 0, after_lane="c")
+    assert not answer(made, "a", 0, after_lane="e", room=TURN_TAKEN)
+    assert made.after_lane("a") == "e"
+    assert not answer(made, "a", 0, after_lane="b")
+    assert not answer(made, "a", 0, after_lane="c")  # those between c and e may be free now
+    assert answer(made, "a", 0, after_lane="e")
+    answer(made, "a", 0, room=TURN_TAKEN)  # the lock of the type itself: no key was looked at
+    assert made.after_lane("a") == "e"
+
+
+def test_after_a_claim_that_was_not_filled_the_next_one_waits_a_while_for_the_pools_own_outcomes() -> None:
+    made = lanes("a")
+    answer(made, "a", 4, after_lane="k", seconds=0.5, mono=1.0)
+    assert (made.next(1.0, 10, unwritten=5), made.waits_for_outcomes) == (None, 1.5)
+    assert (made.next(1.0, 10, unwritten=4), made.waits_for_outcomes) == ("a", None)
+    assert (made.next(1.5, 10, unwritten=10), made.waits_for_outcomes) == ("a", None)
+    answer(made, "a", 10, after_lane="k", seconds=0.5, mono=2.0)
+    assert (made.next(2.0, 10, unwritten=10), made.waits_for_outcomes) == ("a", None)
+    answer(made, "a", 4, after_lane="k", seconds=0.5, mono=3.0, is_counted=False)
+    assert (made.next(3.0, 10, unwritten=10), made.waits_for_outcomes) == ("a", None)
+
+
+def test_a_claim_looks_at_fewer_keys_if_the_last_ones_were_filled_in_part_only() -> None:
+    made = lanes("a", "b")
+    answer(made, "a", 4, after_lane="k")
+    assert (made.most_lanes("a", 10), made.most_lanes("b", 10)) == (MOST_LANES // 2, MOST_LANES)
+    answer(made, "a", 0, after_lane="k", room=TURN_TAKEN)
+    assert made.most_lanes("a", 10) == MOST_LANES
+    answer(made, "a", 4, room=4)  # all that the type as a whole may start
+    assert made.most_lanes("a", 10) == MOST_LANES
 
 
 @pytest.mark.parametrize("look_in", [None, 3.0, 300.0])

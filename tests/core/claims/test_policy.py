@@ -15,6 +15,7 @@ from fang_core.claims.dispatch import NOTHING_OVERDUE, Overdue
 from fang_core.claims.expiry import ClaimTime
 from fang_core.claims.idle import SETTLING
 from fang_core.claims.inflight import InFlight
+from fang_core.claims.lanes import EMPTY_FOR
 from fang_core.claims.overlap import PROOFS
 from fang_core.claims.policy import (
     LONGEST_WAIT,
@@ -54,6 +55,7 @@ class Prefetched:
 
     def __init__(self) -> None:
         self.wants = 3
+        self.unwritten_outcomes = 0
         self.waits_too_long = NOTHING_OVERDUE
         self.until_overdue = inf
 
@@ -62,6 +64,9 @@ class Prefetched:
 
     def idle_workers(self) -> int:
         return self.wants
+
+    def unwritten(self) -> int:
+        return self.unwritten_outcomes
 
     def run_seconds(self) -> float:
         return inf
@@ -460,6 +465,29 @@ def test_a_pool_that_lost_the_reply_to_its_last_word_announces_that_it_waits() -
     pool.policy.tell(LateRows("common", 0, None))
     pool.policy.announcing()  # that it is busy with what the claim has brought; the reply is lost
     assert Do.ANNOUNCE in steps_to_rest(pool)[0]
+
+
+@pytest.mark.parametrize("has_other_type", [True, False])
+def test_a_pool_that_waits_for_its_own_outcomes_neither_rests_nor_leaves_its_other_types(has_other_type: bool) -> None:
+    pool = Pool(task_types=("common", "other") if has_other_type else ("common",))
+    policy = pool.policy
+    managed = Claim([], NOW, QUIET, True, managed=("common",))
+    policy.claimed(pool.request(), managed, began=pool.now, ended=pool.now)
+    asked = policy.lane_request(POOL, "common", ("K",), 3, now=pool.now)
+    assert asked is not None
+    task = ClaimedTask(uuid4(), "K", "{}", 1, 0, 20, 0, "common", 0, NOW)
+    answer = LaneClaim([task], NOW, QUIET, registered=True, room=3, after_lane="a")
+    policy.claimed_lanes(asked, answer, began=pool.now - 0.5, ended=pool.now)
+    pool.prefetch.unwritten_outcomes = 2
+    policy.freed({"common": 2})
+    if has_other_type:
+        assert pool.next() == Sleep(pytest.approx(EMPTY_FOR))  # type: ignore[arg-type]
+        pool.now += EMPTY_FOR
+        assert pool.next() == ClaimUpTo(3)
+    else:
+        assert pool.next() == Sleep(0.5)
+        pool.prefetch.unwritten_outcomes = 1
+        assert pool.next() == ClaimLanes("common", 3)
 
 
 class Working(Prefetched):
