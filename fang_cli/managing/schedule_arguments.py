@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fang_cli.arguments import in_zone
 from fang_core.backends.scheduling import unknown_schedule
-from fang_core.errors import UsageError
+from fang_core.errors import UnknownSchedule, UsageError
 from fang_core.schedules.schedule import Every, zone_of
 from fang_core.schedules.stored import ScheduleInfo
 
@@ -46,4 +46,5 @@ def named(infos: Sequence[ScheduleInfo], name: str) -> ScheduleInfo:
             if not info.is_stored:
                 raise UsageError(f"schedule {name!r:.100} is of a class: name that, as in app.tasks:Report")
             return info
-    raise unknown_schedule(name, [info.name for info in infos])
+    unknown = unknown_schedule(name, [info.name for info in infos])
+    raise UnknownSchedule(f"{unknown}; a new one needs the class of its task, as in app.tasks:Report")

@@ -1,7 +1,8 @@
 """Defines ``fang schedules``: the schedules in the database, listed and changed by hand."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -11,6 +12,10 @@ from fang_cli.managing import schedule_arguments
 from fang_cli.options import DATABASE, JSON, MASK, PAUSE, SAID, options, queue_at
 from fang_cli.settings import chosen_masks
 from fang_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from fang_backends.queues import OwnQueue
+    from fang_core.schedules.stored import ScheduleInfo
 
 _OVERLAPS: Final = ("allow", "skip", "queue_one", "cancel_running")
 _MISSED: Final = ("skip", "latest", "all")
@@ -42,7 +47,7 @@ def list_(*, mask: tuple[str, ...], as_json: bool, schema: str | None, database_
     words = chosen_masks(mask)
     with queue_at(database_url, schema) as queue:
         found = queue.schedules.list()
-    click.echo(showing.as_json(found, words) if as_json else showing.as_text(found, words))
+        click.echo(showing.as_json(found, words) if as_json else _told(queue, found, words))
 
 
 @schedules.command()
@@ -106,7 +111,6 @@ def put(
 
     Without a class, the schedule of this name is changed: it keeps its task, and every option that is not given.
     """
-    from fang_cli.managing import showing_schedules as showing
     from fang_cli.targets import find_task_class
 
     if task is not None and [given["cron"], given["every"], given["at"]].count(None) != 2:
@@ -121,7 +125,7 @@ def put(
             queue.schedules.put(name, former, **policy)
         else:
             queue.schedules.put(name, made, **schedule_arguments.given_alone(**given))
-        click.echo(showing.as_text([info for info in queue.schedules.list() if info.name == name], words))
+        click.echo(_told(queue, [info for info in queue.schedules.list() if info.name == name], words))
 
 
 @schedules.command()
@@ -152,12 +156,10 @@ def pause(
 @options(*SAID, *DATABASE)
 def resume(*, name: str, by: str | None, reason: str | None, schema: str | None, database_url: str | None) -> None:
     """End the pause of a schedule; ticks that fell into it are not made up for."""
-    from fang_cli.managing import showing_schedules as showing
-
     words = chosen_masks()
     with queue_at(database_url, schema) as queue:
         queue.schedules.resume(name, reason=reason, by=by or arguments.whoami())
-        click.echo(showing.as_text([info for info in queue.schedules.list() if info.name == name], words))
+        click.echo(_told(queue, [info for info in queue.schedules.list() if info.name == name], words))
 
 
 @schedules.command("run")
@@ -223,3 +225,11 @@ def backfill(
     with queue_at(database_url, schema) as queue:
         count = queue.schedules.backfill(name, first, last, overlap=overlap)
     click.echo(f"{count} {'task has' if count == 1 else 'tasks have'} been inserted")
+
+
+def _told(queue: "OwnQueue", infos: "Sequence[ScheduleInfo]", words: frozenset[str]) -> str:
+    """Returns schedules as people read them, and which of them no pool serves."""
+    from fang_cli.managing import showing_schedules as showing
+
+    served = {task_type for pool in queue.pools() for task_type in pool.task_types} if infos else set()
+    return showing.as_text(infos, words, served)

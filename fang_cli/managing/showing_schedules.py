@@ -1,15 +1,18 @@
 """Shows what ``fang schedules`` has read: as JSON for programs, or as text for people."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fang_cli.json_text import as_json as document
 from fang_core.errors import UsageError
 from fang_core.masking.masks import masks_of
+from fang_core.record import DEFAULT_MAX_RETRIES
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.schedules.upcoming import Upcoming
+from fang_core.words.naming import meant
+from fang_core.words.spans import exact_span
 from fang_core.words.texts import printable
 
 _MOST_PAYLOAD: Final = 120
@@ -54,9 +57,9 @@ def _as_mark(tick: Upcoming) -> dict[str, Any]:
 # For people -----------------------------------------------------------------------------------------------------------
 
 
-def as_text(infos: Sequence[ScheduleInfo], words: frozenset[str]) -> str:
-    """Returns a paragraph for each schedule, without what these words mask."""
-    return "\n\n".join("\n".join(map(printable, _lines(info, words))) for info in infos) or "no schedules"
+def as_text(infos: Sequence[ScheduleInfo], words: frozenset[str], served: Collection[str]) -> str:
+    """Returns a paragraph for each schedule, without what these words mask; ``served`` are the task types of pools."""
+    return "\n\n".join("\n".join(map(printable, _lines(info, words, served))) for info in infos) or "no schedules"
 
 
 def of_pause(info: ScheduleInfo) -> str:
@@ -64,13 +67,15 @@ def of_pause(info: ScheduleInfo) -> str:
     return printable(f"schedule {info.name} is paused{_until(info)}")
 
 
-def _lines(info: ScheduleInfo, words: frozenset[str]) -> Iterator[str]:
+def _lines(info: ScheduleInfo, words: frozenset[str], served: Collection[str]) -> Iterator[str]:
     yield info.name
     if info.paused:
         since = _who(info.paused_at, info.paused_by, info.pause_reason)
         yield f"  paused  {_until(info).strip() or 'until it is resumed'}, since {since}"
     yield f"  task    {_task(info, words)}"
     yield f"  due     {_due(info)}"
+    if (task_type := _task_type(info)) is not None and task_type not in served:
+        yield f"  pools   none serves its task type{meant(task_type, sorted(served))}, so no tick is made"
     for number, tick in enumerate(info.upcoming):
         yield f"  {'next' if number == 0 else '':7} {tick}"
     if not info.upcoming and not info.paused:
@@ -90,13 +95,34 @@ def _why_never(info: ScheduleInfo) -> str:
     return ""
 
 
+def _task_type(info: ScheduleInfo) -> str | None:
+    return info.task_type if info.is_stored else (info.declared or {}).get("task_type")
+
+
 def _task(info: ScheduleInfo, words: frozenset[str]) -> str:
     if not info.is_stored:
-        declared = info.declared or {}
-        return f"{declared.get('kind', info.name)} (task type {declared.get('task_type', '?')}), as its class says"
+        kind = (info.declared or {}).get("kind", info.name)
+        return f"{kind} (task type {_task_type(info) or '?'}), as its class says"
     payload = json.dumps(_payload(info, words), ensure_ascii=False)
     cut = payload if len(payload) <= _MOST_PAYLOAD else payload[:_MOST_PAYLOAD] + "..."
-    return f"{info.kind} {cut} (task type {info.task_type})"
+    return f"{info.kind} {cut} ({', '.join((f'task type {info.task_type}', *_options(info)))})"
+
+
+def _options(info: ScheduleInfo) -> Iterator[str]:
+    """Yields the options of its tasks that are not the defaults of tasks."""
+    options = info.options or {}
+    if options.get("priority"):
+        yield f"priority {options['priority']}"
+    if options.get("max_retries", DEFAULT_MAX_RETRIES) != DEFAULT_MAX_RETRIES:
+        yield f"max retries {options['max_retries']}"
+    if options.get("uniq_hash"):
+        yield "unique"
+    for name, told in (("timeout", "timeout"), ("expires", "expires after")):
+        match options.get(name):
+            case {"seconds": float() | int() as seconds}:
+                yield f"{told} {exact_span(timedelta(seconds=seconds))}"
+            case {"time": str() as time}:
+                yield f"expires at {time}"
 
 
 def _due(info: ScheduleInfo) -> str:
@@ -106,14 +132,14 @@ def _due(info: ScheduleInfo) -> str:
     if info.cron is not None:
         due = f"{info.cron} in {zone}"
     elif info.every is not None:
-        due = f"every {info.every}, shown in {zone}"
+        due = f"every {exact_span(info.every)}, shown in {zone}"
     else:
         due = "once" if info.at is None else f"once, at {_time(info, info.at)}"
     parts = [due, f"overlap {info.overlap}", f"missed {info.missed}"]
     if info.missed_within is not None:
-        parts.append(f"up to {info.missed_within} late")
+        parts.append(f"up to {exact_span(info.missed_within)} late")
     if info.jitter is not None:
-        parts.append(f"jitter {info.jitter}")
+        parts.append(f"jitter {exact_span(info.jitter)}")
     if info.until is not None:
         parts.append(f"until {_time(info, info.until)}")
     if info.pause_on_failure:

@@ -1,7 +1,7 @@
 """Shows task types: those that are paused or limited, and all of them; as JSON for programs, or as text for people."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from fang_cli.json_text import as_json
@@ -97,15 +97,10 @@ def told_settings(holds: FlowSettings) -> str:
         told.append(f"{holds.max_running_per_key} at once for each key")
     for rate, of in ((holds.rate, ""), (holds.key_rate, " for each key")):
         if rate is not None:
-            told.append(f"{_told_speed(rate)}{of}{f', {rate.burst} at first' if rate.burst > 1 else ''}")
+            told.append(f"{rate}{of}{f', {rate.burst} at first' if rate.burst > 1 else ''}")
     if holds.fair:
         told.append("keys take turns")
     return "; ".join(told) or "no limits"
-
-
-def _told_speed(rate: Gcra) -> str:
-    second = timedelta(seconds=1)
-    return f"{second / rate.interval:.6g}/s" if rate.interval <= second else f"1 in {rate.interval}"
 
 
 def _told_change(info: TypeInfo) -> str:

@@ -68,7 +68,7 @@ def pause_queue(
     end = arguments.end_of_pause(lasts, until, tz)
     with queue_at(database_url, schema) as queue:
         info = queue.pause(task_type, until=end, reason=reason, by=by or arguments.whoami())
-        is_known = _is_known(info, queue.pools())
+        is_known = _is_known(task_type, info, queue.pools())
     click.echo(printable(f"{task_type} is paused {showing_types.told_pause(info)}"))
     click.echo(showing_types.told_tasks(info))
     if not is_known:
@@ -85,8 +85,11 @@ def resume_queue(*, task_type: str, schema: str | None, database_url: str | None
 
     with queue_at(database_url, schema) as queue:
         info = queue.resume(task_type)
+        is_known = _is_known(task_type, info, queue.pools())
     limits = "" if info is None else f", with its limits: {showing_types.told_settings(info.settings)}"
     click.echo(printable(f"{task_type} is not paused{limits}"))
+    if not is_known:
+        _tell_unknown(task_type, database_url, schema)
 
 
 # Limits ---------------------------------------------------------------------------------------------------------------
@@ -156,7 +159,7 @@ def set_limits(
     with queue_at(database_url, schema) as queue:
         info = queue.limits.set(task_type, rules, reason=reason, by=by or arguments.whoami())
         assert info is not None  # what was set is kept, even an empty list
-        is_known = _is_known(info, queue.pools())
+        is_known = _is_known(task_type, info, queue.pools())
     (info,) = showing_types.masked([info], words)
     click.echo(printable(f"{task_type}: {showing_types.told_rules(info.changed or ())}"))
     for kind, declared in sorted(info.declared.items()):
@@ -205,25 +208,31 @@ def remove_limits(*, task_type: str, schema: str | None, database_url: str | Non
 
     with queue_at(database_url, schema) as queue:
         info = queue.limits.remove(task_type)
+        is_known = _is_known(task_type, info, queue.pools())
     holds = "no limits" if info is None else showing_types.told_settings(info.settings)
     click.echo(printable(f"{task_type}: {holds}, as the code says"))
+    if not is_known:
+        _tell_unknown(task_type, database_url, schema)
 
 
 # Types that nothing has -----------------------------------------------------------------------------------------------
 
 
-def _is_known(info: "TypeInfo", pools: "Iterable[PoolInfo]") -> bool:
+def _is_known(task_type: str, info: "TypeInfo | None", pools: "Iterable[PoolInfo]") -> bool:
     """Returns whether a task or a pool has the type, or a class declares its limits."""
-    is_used = bool(info.running or info.waiting or info.declared)
-    return is_used or any(info.task_type in pool.task_types for pool in pools)
+    is_used = info is not None and bool(info.running or info.waiting or info.declared)
+    return is_used or any(task_type in pool.task_types for pool in pools)
 
 
 def _tell_unknown(task_type: str, database_url: str | None, schema: str | None) -> None:
-    """Says that no pool serves the type, in case it is mistyped, and which type has a similar name."""
+    """Says that no pool serves the type, unless tasks have it, and which has a similar name: it may be mistyped."""
     from fang_cli.managing.reading_types import read_queues
     from fang_core.words.naming import meant
     from fang_core.words.texts import printable
 
     found = read_queues(chosen_database(database_url), chosen_schema(schema))
-    near = meant(task_type, [each.task_type for each in found if each.pools or each.waiting or each.running])
+    used = [each.task_type for each in found if each.pools or each.waiting or each.running]
+    if task_type in used:
+        return
+    near = meant(task_type, used)
     click.echo(printable(f"no pool serves this task type{near}: fang queues list shows which there are"))

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from fang_core.errors import UsageError
 from fang_core.flow.keys import By, by_name, checked_by, key_text
 from fang_core.words.naming import names_arguments
+from fang_core.words.spans import exact_span
 
 _MOST: Final = 1_000_000_000
 _SECOND: Final = timedelta(seconds=1)
@@ -95,8 +96,7 @@ class Rate:
         return Gcra(interval, 1 if interval >= _SLOW else 1 - (-_LATE // interval))
 
     def __str__(self) -> str:
-        unit = _UNITS.get(self.per)
-        speed = f"{self.n}/{unit}" if unit else f"{self.n} in {self.per}"
+        speed = f"{self.n}/{_UNITS.get(self.per) or exact_span(self.per)}"
         return speed + _of_each(self.by) + ("" if self.burst is None else f", {self.burst} at first")
 
 
@@ -160,6 +160,14 @@ class Gcra(NamedTuple):
         if (tat - now) // self.interval < self.burst - 1:
             return now
         return tat - (self.burst - 1) * self.interval
+
+    def __str__(self) -> str:
+        """Returns the speed in the unit in which it is a whole number, if there is one: ``10/s``, ``100/min``."""
+        for unit, name in _UNITS.items():
+            starts = round(unit / self.interval)  # the interval of 6/s was rounded to microseconds
+            if starts and abs(starts * self.interval - unit) < starts * _TICK:
+                return f"{starts}/{name}"
+        return f"{_SECOND / self.interval:.6g}/s" if self.interval < _SECOND else f"1/{exact_span(self.interval)}"
 
 
 class FlowSettings(NamedTuple):

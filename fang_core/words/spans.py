@@ -8,6 +8,8 @@ from typing import Final
 _UNITS: Final = {"s": "seconds", "m": "minutes", "min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _WRITTEN: Final = re.compile(rf"([0-9]+(?:\.[0-9]+)?)\s*({'|'.join(_UNITS)})", re.ASCII | re.IGNORECASE)
 
+_EXACT: Final = (("d", timedelta(days=1)), ("h", timedelta(hours=1)), ("m", timedelta(minutes=1)))
+
 _LONGEST: Final = timedelta(days=36_525)
 
 
@@ -30,6 +32,14 @@ def span(length: float | timedelta) -> str:
             whole, rest = divmod(int(value), size)
             return f"{whole:,} {unit}" + (f" {rest // smaller} {part}" if rest // smaller else "")
     return f"{value:.0f} s"
+
+
+def exact_span(length: timedelta) -> str:
+    """Returns a length of time without rounding, as ``length_of`` reads it: ``90s``, ``15m``, ``6h``, ``2d``."""
+    for unit, size in _EXACT:
+        if length and not length % size:
+            return f"{length // size}{unit}"
+    return f"{length.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def length_of(text: str) -> timedelta | None:

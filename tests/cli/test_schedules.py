@@ -66,15 +66,37 @@ def test_a_schedule_is_put_and_shown_with_its_next_ticks(url: str, printed: Run)
     lines = shown.splitlines()
     assert lines[:3] == [
         "nightly",
-        '  task    cli.Report {"day": "today", "pages": 1} (task type cli.reports)',
-        "  due     30 2 * 3,4 7L in Europe/Berlin, overlap skip, missed latest, jitter 0:10:00",
+        '  task    cli.Report {"day": "today", "pages": 1} (task type cli.reports, priority -1, unique)',
+        "  due     30 2 * 3,4 7L in Europe/Berlin, overlap skip, missed latest, jitter 10m",
     ]
+    assert lines.pop(3) == "  pools   none serves its task type, so no tick is made"
     assert len(lines) == 9
     assert {re.sub(r"\d\d\d\d-\d\d-\d\d", "DAY", line[10:]) for line in lines[3:8]} == {
         "Sun DAY 03:00+0200 (moved: clocks skip 02:30)",
         "Sun DAY 02:30+0200",
     }
     assert re.fullmatch(rf"  changed \S+ \S+ by {ME}: quieter", lines[8])
+
+
+def test_the_options_of_its_tasks_and_its_spans_are_shown_as_they_are_given(printed: Run) -> None:
+    shown = printed(
+        *("put", "often", REPORT, "--every", "6h", "--missed", "all", "--missed-within", "36h", "--no-uniq"),
+        *("--max-retries", "3", "--timeout", "90s", "--expires", "15m"),
+    )
+    assert "(task type cli.reports, max retries 3, timeout 90s, expires after 15m)\n" in shown
+    assert "  due     every 6h, shown in UTC, overlap allow, missed all, up to 36h late\n" in shown
+
+
+def test_a_schedule_whose_task_type_no_pool_serves_is_shown_as_such(url: str, printed: Run) -> None:
+    put = ("put", "nightly", REPORT, "--cron", "@daily")
+    assert "  pools   none serves its task type, so no tick is made\n" in printed(*put)
+    with WorkerPool(Queue(url), task_type="cli.reports"):
+        assert "  pools " not in printed(*put)
+        assert "  pools   none serves its task type (did you mean 'cli.reports'?), so no tick is made\n" in printed(
+            *put, "--task-type", "cli.repotrs"
+        )
+        assert "(did you mean 'cli.reports'?)" in printed("resume", "nightly")
+        assert "(did you mean 'cli.reports'?)" in printed("list")
 
 
 def test_json_has_keys_that_stay(url: str, printed: Run) -> None:
@@ -134,8 +156,9 @@ def test_what_is_not_given_stays(url: str, printed: Run, refused: Refused) -> No
     assert refused("put", "nightly", "--priority", "1", "--args", "{}") == (
         "2 fang: --priority, --args: name the class of the task too, as in app.tasks:Report"
     )
-    assert (
-        refused("put", "nighty", "--cron", "@daily") == "1 fang: there is no schedule 'nighty': did you mean 'nightly'?"
+    assert refused("put", "nighty", "--cron", "@daily") == (
+        "1 fang: there is no schedule 'nighty': did you mean 'nightly'?; "
+        "a new one needs the class of its task, as in app.tasks:Report"
     )
 
 
@@ -308,6 +331,6 @@ def test_an_interval_is_shown_in_its_zone(url: str, printed: Run) -> None:
         )
         queue.schedules.put("once", task, at=datetime(2099, 1, 1, tzinfo=UTC))
     shown = printed("list")
-    assert "  due     every 1:00:00, shown in Asia/Kolkata, overlap allow" in shown
+    assert "  due     every 1h, shown in Asia/Kolkata, overlap allow" in shown
     assert re.search(r"  next    \w+ \d+-\d\d-\d\d \d\d:30\+0530\n", shown)
     assert "  due     once, at 2099-01-01 00:00:00+00:00, overlap allow" in shown

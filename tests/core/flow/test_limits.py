@@ -90,7 +90,7 @@ def test_wrong_arguments_name_the_right_ones() -> None:
             "2 at once for each tenant and region",
         ),
         (Rate(10), {"rate": 10, "per": 1.0}, "10/s"),
-        (Rate(1, per=timedelta(seconds=30)), {"rate": 1, "per": 30.0}, "1 in 0:00:30"),
+        (Rate(1, per=timedelta(seconds=30)), {"rate": 1, "per": 30.0}, "1/30s"),
         (
             Rate(10, per=MINUTE, burst=3, by="tenant"),
             {"rate": 10, "per": 60.0, "burst": 3, "by": "tenant"},
@@ -204,3 +204,20 @@ def test_the_end_of_a_burst_may_lie_beyond_every_date(interval: timedelta) -> No
     rate = Gcra(interval, 10**9)
     assert rate.clamped(now + interval, now) == now + interval
     assert rate.next_start(now + interval, now) == now
+
+
+@pytest.mark.parametrize(
+    ("rate", "told"),
+    [
+        (Rate(6), "6/s"),  # its interval is rounded to microseconds
+        (Rate(90, per=MINUTE), "90/min"),
+        (Rate(100, per=MINUTE), "100/min"),
+        (Rate(5, per=timedelta(seconds=30)), "10/min"),
+        (Rate(1, per=timedelta(hours=1)), "1/h"),
+        (Rate(1, per=timedelta(seconds=7)), "1/7s"),
+        (Rate(1, per=timedelta(days=2)), "1/2d"),
+        (Rate(10, per=timedelta(seconds=7)), "1.42857/s"),
+    ],
+)
+def test_the_speed_of_a_rate_is_told_in_a_unit_that_makes_it_a_whole_number(rate: Rate, told: str) -> None:
+    assert str(rate.gcra) == told

@@ -2,7 +2,7 @@ from datetime import timedelta
 
 import pytest
 
-from fang_core.words.spans import length_of, span
+from fang_core.words.spans import exact_span, length_of, span
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,25 @@ def test_spans_are_said_as_people_do(seconds: float, said: str) -> None:
 )
 def test_lengths_are_read(text: str, length: timedelta) -> None:
     assert length_of(text) == length
+
+
+@pytest.mark.parametrize(
+    ("length", "written"),
+    [
+        (timedelta(), "0s"),
+        (timedelta(microseconds=1), "0.000001s"),
+        (timedelta(seconds=1.5), "1.5s"),
+        (timedelta(seconds=90), "90s"),
+        (timedelta(seconds=200), "200s"),
+        (timedelta(minutes=90), "90m"),
+        (timedelta(hours=6), "6h"),
+        (timedelta(hours=25), "25h"),
+        (timedelta(days=14), "14d"),
+    ],
+)
+def test_lengths_are_written_as_they_are_read(length: timedelta, written: str) -> None:
+    assert exact_span(length) == written
+    assert length_of(written) == length
 
 
 @pytest.mark.parametrize(
