@@ -1,11 +1,13 @@
 """Shows schedules with their next ticks, and pauses, resumes, runs and removes them."""
 
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from starlette.responses import Response
 
 from fang_core.errors import IdInUse, UsageError
+from fang_core.record import PoolInfo
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.tasks.scheduling import SHOWN
@@ -29,7 +31,9 @@ async def schedules(view: View) -> Response:
     shown = shortened(matching(found, view.parameters.text("q"), lambda info: info.name), MOST_SCHEDULES)
     now = datetime.now(UTC)
     infos = sorted((info.with_upcoming(now, SHOWN) for info in shown.rows), key=_next_tick)
-    rows = [(info, when(info), _task(info), new_task_id()) for info in infos]
+    pools: Sequence[PoolInfo] | None = await reader.read("pools", view.queue.pools(), None)
+    served = None if pools is None else {task_type for pool in pools for task_type in pool.task_types}
+    rows = [(info, when(info), _task(info, served), new_task_id()) for info in infos]
     return view.render("schedules.html", rows=rows, shown=shown, done=await done_by(view), unread=reader.unread)
 
 
@@ -53,10 +57,12 @@ def when(info: ScheduleInfo) -> str:
             return f"once, at {clock(schedule.at)}"
 
 
-def _task(info: ScheduleInfo) -> tuple[str, str]:
-    """Returns the kind and the task type of its tasks."""
+def _task(info: ScheduleInfo, served: Collection[str] | None) -> tuple[str, str, bool]:
+    """Returns the kind and the task type of its tasks, and whether it is known that no pool serves that type."""
     declared = info.declared or {}
-    return str(info.kind or declared.get("kind", "")), str(info.task_type or declared.get("task_type", ""))
+    task_type = str(info.task_type or declared.get("task_type", ""))
+    is_unserved = bool(task_type) and served is not None and task_type not in served
+    return str(info.kind or declared.get("kind", "")), task_type, is_unserved
 
 
 async def pause(view: View) -> Response:

@@ -168,6 +168,14 @@ async def test_pools_show_what_runs_in_them_since_when_and_how_far() -> None:
     assert re.findall(r"(\S+) silent", text) == ["gone:9"]
 
 
+async def test_a_schedule_whose_task_type_no_pool_serves_is_marked() -> None:
+    queue = TellingQueue(pools=[pool()])
+    await queue.schedules.put("served", WebMail(), task_type="mails", every=timedelta(hours=1))
+    assert "no pool serves" not in await shown(queue, "/schedules")
+    await queue.schedules.put("mistyped", WebMail(), task_type="mial", every=timedelta(hours=1))
+    assert "WebMail in mial no pool serves this task type: no tick is made" in text_of(await shown(queue, "/schedules"))
+
+
 async def test_schedules_show_their_next_five_ticks() -> None:
     queue = AsyncMemoryQueue()
     await queue.schedules.put("nightly", WebMail(), cron="30 2 * * *", tz="Europe/Berlin")
