@@ -25,10 +25,9 @@ def class_of(kind: str) -> type[BaseRunnable]:
         return cls
     known = [kind for cls in REGISTRY.classes() for kind in cls.__fang_options__.kinds if cls.__fang_insertable__]
     if not known:
-        raise UsageError(
-            f"the class of {kind!r:.60} is not known: name its module with --app, or in the setting app; or write it "
-            "--unchecked"
-        )
+        module, is_pair, name = kind.partition(":")  # as fang worker and fang schedules put name things
+        how = f"write {name:.60} --app {module:.60}" if is_pair else "name its module with --app, or in the setting app"
+        raise UsageError(f"the class of {kind!r:.60} is not known: {how}; or write it --unchecked")
     meant = _meant(kind, known) or f"; there are {', '.join(sorted(set(known))[:20])}"
     raise UsageError(f"no class has the kind {kind!r:.60}{meant}")
 

@@ -107,6 +107,12 @@ def test_without_a_module_no_class_is_known(invoke: Invoke) -> None:
     )
 
 
+def test_a_class_named_with_its_module_is_told_how_to_write_that(invoke: Invoke) -> None:
+    assert invoke("insert", "shop:Invoice").stderr == (
+        "fang: the class of 'shop:Invoice' is not known: write Invoice --app shop; or write it --unchecked\n"
+    )
+
+
 def test_what_no_class_checks_is_inserted_if_that_is_said(invoke: Invoke, url: str) -> None:
     result = invoke("insert", "cli.Elsewhere", '{"number": [1, null]}', "--unchecked", "--type", "late", "--json")
     assert result.exit_code == 0, result.output
