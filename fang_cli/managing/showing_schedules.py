@@ -143,7 +143,7 @@ def _due(info: ScheduleInfo) -> str:
     if info.until is not None:
         parts.append(f"until {_time(info, info.until)}")
     if info.pause_on_failure:
-        parts.append("paused by a failure")
+        parts.append("pauses if its task fails")
     return ", ".join(parts)
 
 

@@ -81,10 +81,13 @@ def test_a_schedule_is_put_and_shown_with_its_next_ticks(url: str, printed: Run)
 def test_the_options_of_its_tasks_and_its_spans_are_shown_as_they_are_given(printed: Run) -> None:
     shown = printed(
         *("put", "often", REPORT, "--every", "6h", "--missed", "all", "--missed-within", "36h", "--no-uniq"),
-        *("--max-retries", "3", "--timeout", "90s", "--expires", "15m"),
+        *("--max-retries", "3", "--timeout", "90s", "--expires", "15m", "--pause-on-failure"),
     )
     assert "(task type cli.reports, max retries 3, timeout 90s, expires after 15m)\n" in shown
-    assert "  due     every 6h, shown in UTC, overlap allow, missed all, up to 36h late\n" in shown
+    assert (
+        "  due     every 6h, shown in UTC, overlap allow, missed all, up to 36h late, pauses if its task fails\n"
+        in shown
+    )
 
 
 def test_a_schedule_whose_task_type_no_pool_serves_is_shown_as_such(url: str, printed: Run) -> None:
