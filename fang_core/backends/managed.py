@@ -212,17 +212,18 @@ def pick(
     total = sum(running.values()) if all_running is None else all_running
     turn = _Turn(managed, waiting, running, limit, now, total=total, quantum=quantum)
     place: str | None = None
-    reached: list[str] = []
+    ends: list[str] = []
     for priority in PRIORITIES:
         if not turn.left:
             break
         lanes = waiting.lanes(priority)
-        served = turn.serve(priority, lanes.keys, after_lane, chance)
+        served, ran_out = turn.serve(priority, lanes.keys, after_lane, chance)
         place = place if served is None else served
-        if turn.left and lanes.reached is not None:
-            reached.append(lanes.reached)
-    if turn.left and reached:  # the first of them, or keys of the other priorities up to there would be passed over
-        place = min(reached, key=lambda lane: (lane <= after_lane, lane))
+        end = lanes.reached if ran_out else served
+        if end is not None:
+            ends.append(end)
+    if turn.left and ends:  # the first of them, or keys of the other priorities up to there would be passed over
+        place = min(ends, key=lambda lane: (lane <= after_lane, lane))
     return Picked(turn.tasks, turn.room, turn.look_in(), place, turn.is_short and turn.left > 0)
 
 
@@ -268,10 +269,13 @@ class _Turn(Generic[T]):
             return _until_next(self._managed.tat, self._settings.rate, self._now)
         return min(self._waits, default=None) if self.left else None
 
-    def serve(self, priority: int, lanes: Iterable[str], before: str, chance: Callable[[], float]) -> str | None:
+    def serve(
+        self, priority: int, lanes: Iterable[str], before: str, chance: Callable[[], float]
+    ) -> tuple[str | None, bool]:
         """Takes tasks of these keys of a priority, whose turns come in this order, behind that of ``before``.
 
-        Returns the key to begin behind the next time; None if no key could be served.
+        Returns the key to begin behind the next time, None if no key could be served; and whether it needed more keys
+        than there are.
         """
         usable: list[tuple[str, str, int]] = []
         wanted = 0
@@ -297,7 +301,7 @@ class _Turn(Generic[T]):
             is_over = len(found) <= share or chance() * weight < (len(taken) if len(usable) > 1 else 1)
             place = lane if is_over else former
         self.is_short |= wanted >= left and self.left > 0
-        return place
+        return place, wanted < left
 
     def _free(self, lane: str) -> int:
         """Returns how many tasks of a key may start now."""

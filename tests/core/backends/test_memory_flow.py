@@ -262,6 +262,15 @@ def test_nothing_is_ever_exceeded_and_all_tasks_run_in_the_end(
                 assert last - first + 1 <= burst + (starts[last] - at) / (10 * MS)
 
 
+def test_a_claim_whose_keys_have_few_tasks_goes_on_behind_the_last_key_that_it_came_to() -> None:
+    world = World(FlowSettings(max_running_per_key=9))
+    world.insert("abcdefgh")
+    assert [world.tenants(4, most_lanes=5) for _ in range(4)] == ["a", "b", "c", "d"]
+    world.insert("ab", priority=1)
+    assert world.tenants(40, most_lanes=2, quantum=4) == "efab"
+    assert world.after_lane == "f"
+
+
 def test_what_pools_declare_makes_a_type_managed_until_they_withdraw_it() -> None:
     world = World()
     woken: list[Any] = []
