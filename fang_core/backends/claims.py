@@ -126,8 +126,9 @@ class LaneRequest(NamedTuple):
 
     Its keys take turns: the claim begins with the first key behind ``after_lane``, in the order of their UTF-8 bytes,
     and looks at ``most_lanes`` keys of each priority at most, until those that may start tasks fill its limit with
-    ``quantum`` tasks each. For ``kinds``, ``group_size`` and ``isolated_kinds`` see
-    ``ClaimRequest``.
+    ``quantum`` tasks each. One that ``looks_closely`` leaves out keys whose due tasks are all such that the pool cannot
+    take them; another one may take them for keys that fill it, and bring nothing. For ``kinds``, ``group_size`` and
+    ``isolated_kinds`` see ``ClaimRequest``.
     """
 
     pool_id: UUID
@@ -139,6 +140,7 @@ class LaneRequest(NamedTuple):
     quantum: int = QUANTUM
     group_size: int = 1
     isolated_kinds: tuple[str, ...] = ()
+    looks_closely: bool = False
 
 
 class LaneClaim(NamedTuple):

@@ -161,6 +161,7 @@ class Claims:
             quantum=self.lanes.quantum(task_type),
             group_size=size,
             isolated_kinds=isolated_kinds,
+            looks_closely=self.lanes.looks_closely(task_type),
         )
 
     def claimed_lanes(self, request: LaneRequest, claim: LaneClaim, *, began: float, ended: float) -> bool:

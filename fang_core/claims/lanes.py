@@ -66,6 +66,7 @@ class _Type:
         "in_vain",
         "is_counted",
         "is_timed",
+        "keys_at",
         "look_at",
         "misses",
         "outcomes_until",
@@ -84,7 +85,8 @@ class _Type:
         self.is_counted = True
         self.misses = 0
         self.in_vain = 0  # claims in a row that went on from key to key and brought nothing
-        self.first_lane = after_lane  # where they began
+        self.first_lane = after_lane  # where their round began
+        self.keys_at = inf  # when the rate of a key that they have passed allows its next start
         self.wraps = 0  # how often they began again with the first key
         self.quantum = Quantum()
         self.reach = Reach()
@@ -183,6 +185,10 @@ class Lanes:
         """Returns at how many keys of the type a claim of ``limit`` tasks should look."""
         return self._types[task_type].reach.keys(limit)
 
+    def looks_closely(self, task_type: str) -> bool:
+        """Returns whether the next claim should leave out keys with tasks that the pool cannot take."""
+        return self._types[task_type].in_vain > 0
+
     def until_next(self, mono: float) -> float:
         """Returns the seconds for which a pool that has nothing to do may sleep before it looks at a type again."""
         timed = (each.look_at for each in self._types.values() if each.is_timed and each.look_at > mono)
@@ -261,9 +267,14 @@ class Lanes:
         if claim.room is None or (taken >= claim.room and (taken < request.limit or claim.look_in)):
             self._wait_for_slot(each, claim, taken, mono)
             return claim.room is None and (claim.look_in is None or claim.look_in > SHORT_STOP)
-        if taken < request.limit and (claim.after_lane is None or self._has_gone_round(each, claim, taken)):
-            if claim.look_in is not None:
-                each.wait_until(mono + claim.look_in, is_timed=True, helped_by_inserts=True)
+        if not each.in_vain:
+            each.keys_at = inf
+        if claim.look_in is not None:
+            each.keys_at = min(each.keys_at, mono + claim.look_in)
+        if taken < request.limit and (claim.after_lane is None or self._has_gone_round(each, request, claim)):
+            each.in_vain = 0
+            if each.keys_at < inf:
+                each.wait_until(each.keys_at, is_timed=True, helped_by_inserts=True)
                 return False
             again = mono + max(EMPTY_FOR, seconds * len(self._types) / SHARE)
             each.wait_until(again, is_timed=False, helped_by_inserts=True)
@@ -293,21 +304,22 @@ class Lanes:
         else:  # other pools took what the rate allowed
             self._miss(each, mono + seconds + self._chance() * TURN * GROWTH**each.misses)
 
-    def _has_gone_round(self, each: _Type, claim: LaneClaim, taken: int) -> bool:
-        """Notes that a claim looked at keys up to ``after_lane``. Returns whether all keys were looked at in vain."""
+    def _has_gone_round(self, each: _Type, request: LaneRequest, claim: LaneClaim) -> bool:
+        """Notes that a claim looked at keys up to ``after_lane``. Returns whether all keys were looked at in vain.
+
+        Only claims that look closely count: another one may have seen none but keys of a high priority with tasks that
+        the pool cannot take.
+        """
         assert claim.after_lane is not None
-        if taken:
-            each.after_lane = claim.after_lane
+        before, each.after_lane = each.after_lane, claim.after_lane
+        if claim.tasks:
             return False
-        if not each.in_vain:
-            each.first_lane, each.wraps = each.after_lane, 0
         each.in_vain += 1
-        each.wraps += claim.after_lane <= each.after_lane
-        each.after_lane = claim.after_lane
-        if each.wraps > 1 or (each.wraps == 1 and each.after_lane >= each.first_lane):
-            each.in_vain = 0
-            return True
-        return False
+        if not request.looks_closely:
+            each.first_lane, each.wraps = claim.after_lane, 0
+            return False
+        each.wraps += claim.after_lane <= before
+        return each.wraps > 1 or (each.wraps == 1 and each.after_lane >= each.first_lane)
 
     def looked(self, found: Mapping[str, bool]) -> None:
         """Notes which task types have tasks, due ones or not: the other types are not looked at until the next wake."""

@@ -47,6 +47,7 @@ class Claims(OperationsBase):
             "p_after_lane": request.after_lane,
             "p_most_lanes": request.most_lanes,
             "p_quantum": request.quantum,
+            "p_looks_closely": request.looks_closely,
             "p_group_size": request.group_size,
             "p_isolated_kinds": self.unheld.without(request.isolated_kinds),
         }

@@ -83,6 +83,7 @@ _BINDS: Final[dict[str, TypeEngine[Any]]] = {
     "p_after_lane": Text(),
     "p_most_lanes": Integer(),
     "p_quantum": Integer(),
+    "p_looks_closely": Boolean(),
     "p_group_size": Integer(),
     "p_isolated_kinds": ARRAY(Text),
 }
@@ -131,7 +132,7 @@ def prune_lanes(t: Tables) -> Statement:
 
 def _claim(t: Tables, task: Any, columns: list[ColumnElement[Any]], *, of_kinds: bool, rated: bool) -> Any:
     forms = _RATED if rated else _UNRATED
-    wanted = _WANTED if of_kinds else ""
+    wanted, is_unwanted = (_WANTED, _IS_UNWANTED) if of_kinds else ("", "")
     parts = {
         "setting": _SETTING,
         "held": _HELD,
@@ -144,7 +145,11 @@ def _claim(t: Tables, task: Any, columns: list[ColumnElement[Any]], *, of_kinds:
         "due": _DUE,
         "picked": _PICKED,
     }
-    forms = forms | {"<WANTED>": wanted, "<WAITS>": WAITS_IN_LANE.format("t.state"), "<SCHEMA>": t.schema}
+    forms = (
+        {"<IS_UNWANTED>": is_unwanted}
+        | forms
+        | {"<WANTED>": wanted, "<WAITS>": WAITS_IN_LANE.format("t.state"), "<SCHEMA>": t.schema}
+    )
     ctes = {name: _cte(name, part, forms).prefix_with("MATERIALIZED") for name, part in parts.items()}
     lane = task.c.lane.label("of_lane")
     claimed = holding_at(task, select(ctes["picked"].c.ctid)).returning(*columns, lane).cte("claimed")
@@ -253,7 +258,7 @@ _STARTS: Final = f""", CASE WHEN c.has_tat THEN {_starts("c.tat", "c.at", "c.bur
 _LOOKED: Final = f"""
   SELECT level.priority, walk.lane, walk.before, walk.wrapped, walk.n, walk.n = :p_most_lanes AS is_last,<WALK_UNTIL>
     CASE
-      WHEN walk.head_at > now() THEN 0
+      WHEN walk.head_at > now() THEN 0<IS_UNWANTED>
       WHEN NOT room.keyed THEN :p_limit<IS_TOO_SOON>
       WHEN seen.free <= 0 THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
@@ -294,12 +299,24 @@ _UNTIL: Final = f""", CASE WHEN room.key_every IS NOT NULL AND lane.head_at <= n
 _IS_TOO_SOON: Final = """
       WHEN walk.until > room.at THEN 0"""
 
+# No EXISTS, which could be answered from a table of all keys that have such tasks.
+_IS_UNWANTED: Final = f"""
+      WHEN :p_looks_closely AND (
+        SELECT 1 FROM "<SCHEMA>".fang_tasks t
+        WHERE t.task_type = :p_task_type AND t.priority = level.priority
+          AND t.lane = walk.lane AND t.scheduled_at <= now()
+          AND <WAITS> AND t.attempt < {2**63 - 1}<WANTED>
+        ORDER BY t.scheduled_at, t.id LIMIT 1) IS NULL THEN 0"""
+
+# Another claim may have used up the rate of the key since the statement began: -1 then, as if it had the lock. The
+# clock is read after what that claim has written, which would seem to be of a clock that was set back.
 _STARTS_OF_KEY: Final = f"""CAST(least(:p_limit,
           CASE WHEN room.key_every IS NOT NULL THEN (
-            SELECT {_starts("c.tat", "room.at", "room.key_burst", "room.key_every")} FROM (
-              SELECT {_conforming("k.tat", "room.at", "room.key_full", "room.key_every")} AS tat FROM (
+            SELECT coalesce(nullif({_starts("c.tat", "c.at", "room.key_burst", "room.key_every")}, 0), -1) FROM (
+              SELECT k.at, {_conforming("k.tat", "k.at", "room.key_full", "room.key_every")} AS tat FROM (
                 SELECT coalesce(
-                  "<SCHEMA>".fang_lane_tat_1(:p_task_type, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
+                  "<SCHEMA>".fang_lane_tat_1(:p_task_type, walk.lane COLLATE "default"), '-infinity') AS tat,
+                  clock_timestamp() AS at OFFSET 0
               ) k OFFSET 0) c) END) AS integer)"""
 
 # As many keys as it takes to fill the claim, if each has some tasks: one row for each task, then one for each key, so

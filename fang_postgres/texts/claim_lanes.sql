@@ -1,4 +1,4 @@
--- $1=p_task_type $2=p_pool_id $3=p_limit $4=p_most_lanes $5=p_after_lane $6=p_quantum $7=p_kinds $8=p_group_size $9=p_isolated_kinds
+-- $1=p_task_type $2=p_pool_id $3=p_limit $4=p_most_lanes $5=p_looks_closely $6=p_kinds $7=p_group_size $8=p_isolated_kinds $9=p_after_lane $10=p_quantum
 WITH setting AS MATERIALIZED
 (
   SELECT s.max_running, s.max_running_per_key AS per_key, s.weights,
@@ -34,6 +34,15 @@ looked AS MATERIALIZED
   SELECT level.priority, walk.lane, walk.before, walk.wrapped, walk.n, walk.n = $4::INTEGER AS is_last,
     CASE
       WHEN walk.head_at > now() THEN 0
+      WHEN $5::BOOLEAN AND (
+        SELECT 1 FROM "fang".fang_tasks t
+        WHERE t.task_type = $1::VARCHAR AND t.priority = level.priority
+          AND t.lane = walk.lane AND t.scheduled_at <= now()
+          AND CASE t.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END AND t.attempt < 9223372036854775807
+      AND t.kind = ANY ($6::TEXT[])
+      AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $7::INTEGER
+        OR (t.kind = ANY ($8::TEXT[]) AND coalesce(t.group_limit, 32767) > 1))
+        ORDER BY t.scheduled_at, t.id LIMIT 1) IS NULL THEN 0
       WHEN NOT room.keyed THEN $3::INTEGER
       WHEN seen.free <= 0 THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
@@ -43,7 +52,7 @@ looked AS MATERIALIZED
   FROM room CROSS JOIN unnest(CAST(ARRAY[-2, -1, 0, 1, 2] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
     WITH RECURSIVE lane(lane, before, head_at, wrapped, n) AS (
-      SELECT $5::VARCHAR COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
+      SELECT $9::VARCHAR COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
       UNION ALL
       SELECT nx.lane, l.lane, nx.scheduled_at, nx.wrapped, l.n + 1 FROM lane l CROSS JOIN LATERAL (
         (SELECT t.lane, t.scheduled_at, l.wrapped AS wrapped FROM "fang".fang_tasks t
@@ -56,7 +65,7 @@ looked AS MATERIALIZED
            AND t.lane >= '' AND NOT l.wrapped
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
-      WHERE NOT (nx.wrapped AND nx.lane > $5::VARCHAR) AND l.n < $4::INTEGER)
+      WHERE NOT (nx.wrapped AND nx.lane > $9::VARCHAR) AND l.n < $4::INTEGER)
     SELECT lane.* FROM lane WHERE lane.n > 0 OFFSET 0) walk
   CROSS JOIN LATERAL (
     SELECT CASE WHEN room.per_key IS NOT NULL AND walk.head_at <= now() THEN room.per_key - (
@@ -68,13 +77,13 @@ looked AS MATERIALIZED
 usable AS MATERIALIZED
 (
   SELECT each.*, row_number() OVER () AS place FROM (
-    SELECT looked.*, generate_series(1, least(looked.free, $6::INTEGER)) AS nth FROM looked
+    SELECT looked.*, generate_series(1, least(looked.free, $10::INTEGER)) AS nth FROM looked
     WHERE looked.free > 0 LIMIT (SELECT greatest(room.n, 0) FROM room)) each
   WHERE each.nth = 1),
 counted AS MATERIALIZED
 (
-  SELECT room.n AS room, room.per_key, room.weights, $6::INTEGER AS quantum,
-    (SELECT coalesce(sum(least(usable.free, $6::INTEGER)), 0) FROM usable) < room.n AS ran_out,
+  SELECT room.n AS room, room.per_key, room.weights, $10::INTEGER AS quantum,
+    (SELECT coalesce(sum(least(usable.free, $10::INTEGER)), 0) FROM usable) < room.n AS ran_out,
     CASE WHEN room.per_key IS NOT NULL THEN "fang".fang_running_each_1(
       $1::VARCHAR, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
   FROM room),
@@ -100,9 +109,9 @@ due AS MATERIALIZED
     WHERE t.task_type = $1::VARCHAR AND t.priority = f.priority
       AND t.lane = f.lane AND t.scheduled_at <= now()
       AND CASE t.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END AND t.attempt < 9223372036854775807
-      AND t.kind = ANY ($7::TEXT[])
-      AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $8::INTEGER
-        OR (t.kind = ANY ($9::TEXT[]) AND coalesce(t.group_limit, 32767) > 1))
+      AND t.kind = ANY ($6::TEXT[])
+      AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $7::INTEGER
+        OR (t.kind = ANY ($8::TEXT[]) AND coalesce(t.group_limit, 32767) > 1))
     ORDER BY t.scheduled_at, t.id LIMIT f.quota FOR NO KEY UPDATE OF t SKIP LOCKED) x
   LIMIT (SELECT greatest(room.n, 0) FROM room)),
 picked AS MATERIALIZED

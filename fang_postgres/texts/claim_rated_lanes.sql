@@ -1,4 +1,4 @@
--- $1=p_task_type $2=p_pool_id $3=p_limit $4=p_most_lanes $5=p_after_lane $6=p_quantum $7=p_kinds $8=p_group_size $9=p_isolated_kinds
+-- $1=p_task_type $2=p_pool_id $3=p_limit $4=p_most_lanes $5=p_looks_closely $6=p_kinds $7=p_group_size $8=p_isolated_kinds $9=p_after_lane $10=p_quantum
 WITH setting AS MATERIALIZED
 (
   SELECT s.max_running, s.max_running_per_key AS per_key, s.weights,
@@ -47,6 +47,15 @@ looked AS MATERIALIZED
   SELECT level.priority, walk.lane, walk.before, walk.wrapped, walk.n, walk.n = $4::INTEGER AS is_last, walk.until,
     CASE
       WHEN walk.head_at > now() THEN 0
+      WHEN $5::BOOLEAN AND (
+        SELECT 1 FROM "fang".fang_tasks t
+        WHERE t.task_type = $1::VARCHAR AND t.priority = level.priority
+          AND t.lane = walk.lane AND t.scheduled_at <= now()
+          AND CASE t.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END AND t.attempt < 9223372036854775807
+      AND t.kind = ANY ($6::TEXT[])
+      AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $7::INTEGER
+        OR (t.kind = ANY ($8::TEXT[]) AND coalesce(t.group_limit, 32767) > 1))
+        ORDER BY t.scheduled_at, t.id LIMIT 1) IS NULL THEN 0
       WHEN NOT room.keyed THEN $3::INTEGER
       WHEN walk.until > room.at THEN 0
       WHEN seen.free <= 0 THEN 0
@@ -54,17 +63,18 @@ looked AS MATERIALIZED
         'fang', 1718513256 + (hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 1023)))
         THEN least(seen.free, CAST(least($3::INTEGER,
           CASE WHEN room.key_every IS NOT NULL THEN (
-            SELECT room.key_burst - (CAST(extract(epoch FROM c.tat - room.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every FROM (
-              SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
-             ELSE greatest(k.tat, room.at) END AS tat FROM (
+            SELECT coalesce(nullif(room.key_burst - (CAST(extract(epoch FROM c.tat - c.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every, 0), -1) FROM (
+              SELECT k.at, CASE WHEN k.tat > k.at + room.key_full * interval '1 us' THEN k.at + (room.key_full - room.key_every) * interval '1 us'
+             ELSE greatest(k.tat, k.at) END AS tat FROM (
                 SELECT coalesce(
-                  "fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
+                  "fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat,
+                  clock_timestamp() AS at OFFSET 0
               ) k OFFSET 0) c) END) AS integer))
       ELSE -1 END AS free
   FROM room CROSS JOIN unnest(CAST(ARRAY[-2, -1, 0, 1, 2] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
     WITH RECURSIVE lane(lane, before, head_at, wrapped, n) AS (
-      SELECT $5::VARCHAR COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
+      SELECT $9::VARCHAR COLLATE "C", CAST(NULL AS text) COLLATE "C", CAST(NULL AS timestamptz), false, 0
       UNION ALL
       SELECT nx.lane, l.lane, nx.scheduled_at, nx.wrapped, l.n + 1 FROM lane l CROSS JOIN LATERAL (
         (SELECT t.lane, t.scheduled_at, l.wrapped AS wrapped FROM "fang".fang_tasks t
@@ -77,7 +87,7 @@ looked AS MATERIALIZED
            AND t.lane >= '' AND NOT l.wrapped
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
-      WHERE NOT (nx.wrapped AND nx.lane > $5::VARCHAR) AND l.n < $4::INTEGER)
+      WHERE NOT (nx.wrapped AND nx.lane > $9::VARCHAR) AND l.n < $4::INTEGER)
     SELECT lane.*, CASE WHEN room.key_every IS NOT NULL AND lane.head_at <= now() THEN (
       SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
              ELSE greatest(k.tat, room.at) END
@@ -93,13 +103,13 @@ looked AS MATERIALIZED
 usable AS MATERIALIZED
 (
   SELECT each.*, row_number() OVER () AS place FROM (
-    SELECT looked.*, generate_series(1, least(looked.free, $6::INTEGER)) AS nth FROM looked
+    SELECT looked.*, generate_series(1, least(looked.free, $10::INTEGER)) AS nth FROM looked
     WHERE looked.free > 0 LIMIT (SELECT greatest(room.n, 0) FROM room)) each
   WHERE each.nth = 1),
 counted AS MATERIALIZED
 (
-  SELECT room.n AS room, room.per_key, room.weights, $6::INTEGER AS quantum,
-    (SELECT coalesce(sum(least(usable.free, $6::INTEGER)), 0) FROM usable) < room.n AS ran_out,
+  SELECT room.n AS room, room.per_key, room.weights, $10::INTEGER AS quantum,
+    (SELECT coalesce(sum(least(usable.free, $10::INTEGER)), 0) FROM usable) < room.n AS ran_out,
     CASE WHEN room.per_key IS NOT NULL THEN "fang".fang_running_each_1(
       $1::VARCHAR, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
   FROM room),
@@ -125,9 +135,9 @@ due AS MATERIALIZED
     WHERE t.task_type = $1::VARCHAR AND t.priority = f.priority
       AND t.lane = f.lane AND t.scheduled_at <= now()
       AND CASE t.state WHEN 'new' THEN true WHEN 'retried' THEN true ELSE false END AND t.attempt < 9223372036854775807
-      AND t.kind = ANY ($7::TEXT[])
-      AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $8::INTEGER
-        OR (t.kind = ANY ($9::TEXT[]) AND coalesce(t.group_limit, 32767) > 1))
+      AND t.kind = ANY ($6::TEXT[])
+      AND (t.crashes < 2 OR greatest(coalesce(t.group_limit, 32767), 1) >= $7::INTEGER
+        OR (t.kind = ANY ($8::TEXT[]) AND coalesce(t.group_limit, 32767) > 1))
     ORDER BY t.scheduled_at, t.id LIMIT f.quota FOR NO KEY UPDATE OF t SKIP LOCKED) x
   LIMIT (SELECT greatest(room.n, 0) FROM room)),
 picked AS MATERIALIZED

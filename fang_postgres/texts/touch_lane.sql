@@ -54,11 +54,12 @@ looked AS MATERIALIZED
         'fang', 1718513256 + (hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 1023)))
         THEN least(seen.free, CAST(least($3::INTEGER,
           CASE WHEN room.key_every IS NOT NULL THEN (
-            SELECT room.key_burst - (CAST(extract(epoch FROM c.tat - room.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every FROM (
-              SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
-             ELSE greatest(k.tat, room.at) END AS tat FROM (
+            SELECT coalesce(nullif(room.key_burst - (CAST(extract(epoch FROM c.tat - c.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every, 0), -1) FROM (
+              SELECT k.at, CASE WHEN k.tat > k.at + room.key_full * interval '1 us' THEN k.at + (room.key_full - room.key_every) * interval '1 us'
+             ELSE greatest(k.tat, k.at) END AS tat FROM (
                 SELECT coalesce(
-                  "fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat OFFSET 0
+                  "fang".fang_lane_tat_1($1::VARCHAR, walk.lane COLLATE "default"), '-infinity') AS tat,
+                  clock_timestamp() AS at OFFSET 0
               ) k OFFSET 0) c) END) AS integer))
       ELSE -1 END AS free
   FROM room CROSS JOIN unnest(CAST(ARRAY[-2, -1, 0, 1, 2] AS smallint[])) AS level(priority)

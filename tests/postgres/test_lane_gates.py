@@ -4,7 +4,7 @@ The second one is held up after it has taken its snapshot and before it takes it
 and commits. A claim that counted by its own snapshot would exceed each limit here.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -42,22 +42,32 @@ in_each_form = pytest.mark.parametrize(
 )
 
 
+PASS = f"pg_advisory_xact_lock({GATE})"
+FIRST = (
+    (".fang_types s", f".fang_types s CROSS JOIN (SELECT {PASS} OFFSET 0) gate"),
+    ("WHERE lane.task_type", f"WHERE (SELECT {PASS}) IS NOT NULL AND lane.task_type"),
+)
+"""Where a claim, or another statement, goes through the gate before all else."""
+
+BEFORE_KEYS = (("FROM room CROSS JOIN unnest", f"FROM (SELECT room.*, {PASS} FROM room OFFSET 0) room, unnest"),)
+"""Where a claim goes through it when it has read the clock."""
+
+
 @contextmanager
 def held_up(
-    url: str, operation: Operation[Any], connection: psycopg.Connection[Any] | None = None
+    url: str,
+    operation: Operation[Any],
+    connection: psycopg.Connection[Any] | None = None,
+    places: Sequence[tuple[str, str]] = FIRST,
 ) -> Iterator[Callable[[], Any]]:
     """Begins a claim, which waits at the gate with its snapshot taken; yields what opens the gate.
 
     Its transaction ends with it, unless it is given a ``connection``.
     """
-    text = f"WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock({GATE})), {operation.statement.psycopg_text[5:]}"
-    places = (
-        (".fang_types s", ".fang_types s CROSS JOIN gate"),
-        ("WHERE lane.task_type", "WHERE EXISTS (SELECT FROM gate) AND lane.task_type"),
-    )
+    text = operation.statement.psycopg_text
     for place, gated in places:
         text = text.replace(place, gated, 1)
-    assert text.count("gate") == 2
+    assert text.count(PASS) == 1
 
     def claim() -> Any:
         opened = psycopg.connect(url) if connection is None else nullcontext(connection)
@@ -155,6 +165,21 @@ def test_a_claim_whose_keys_others_have_filled_meanwhile_looks_again(url: str, d
         late, _ = open_gate()
     assert (late.tasks, late.room) == ([], TURN_TAKEN)
     assert flow.lanes(flow.claim(1)) == {"b": 1}
+
+
+@pytest.mark.parametrize("places", [FIRST, BEFORE_KEYS], ids=["before all", "before the keys"])
+def test_a_claim_whose_keys_others_have_put_out_of_rate_meanwhile_looks_again(
+    url: str, database: Database, places: Sequence[tuple[str, str]]
+) -> None:
+    flow = Flow(database)
+    flow.settings(key_rate_interval=HOUR, key_rate_burst=1)
+    flow.insert("a", 2)
+    late = Operations("fang").claim_lanes(LaneRequest(OTHER, "common", ("A",), 1))
+    with held_up(url, late, places=places) as open_gate:
+        assert flow.lanes(flow.claim(1)) == {"a": 1}
+        claim, _ = open_gate()
+    assert (claim.tasks, claim.room) == ([], TURN_TAKEN)
+    assert flow.claim(1).look_in == pytest.approx(3_600, abs=60)
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])

@@ -102,8 +102,9 @@ def connection(url: str) -> Iterator[psycopg.Connection[Any]]:
         yield connection
 
 
-def claim(limit: int = 100, *, rated: bool = False) -> Operation[Any]:
-    return OPS.claim_lanes(LaneRequest(POOL, "common", ("Planned",), limit, after_lane="k5"), rated=rated)
+def claim(limit: int = 100, *, rated: bool = False, looks_closely: bool = False) -> Operation[Any]:
+    request = LaneRequest(POOL, "common", ("Planned",), limit, after_lane="k5", looks_closely=looks_closely)
+    return OPS.claim_lanes(request, rated=rated)
 
 
 def wrong_plans(
@@ -114,8 +115,9 @@ def wrong_plans(
     with connection.transaction(force_rollback=True):
         run(connection, settings)
         for mode in MODES:
-            plan = explain(connection, claim(rated=settings == RATED), mode, guard)
-            found += [f"{mode}: {fault}" for fault in faults(plan, INDEXES, LOOKED_AT, 101)]
+            for looks_closely in (False, True):
+                plan = explain(connection, claim(rated=settings == RATED, looks_closely=looks_closely), mode, guard)
+                found += [f"{mode}: {fault}" for fault in faults(plan, INDEXES, LOOKED_AT, 101)]
             before = sequential_scans(connection)
             with connection.transaction(force_rollback=True):
                 for name, value in ({"plan_cache_mode": mode} | dict(guard or {})).items():

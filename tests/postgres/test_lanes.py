@@ -13,6 +13,7 @@ import pytest
 from fang_core.backends.claims import TURN_TAKEN, ClaimRequest, LaneClaim, LaneRequest
 from fang_core.backends.pools import manual_pool
 from fang_core.backends.verbs import Fetched
+from fang_core.claims.suspects import NO_SUSPECTS
 from fang_core.record import TaskState
 from fang_postgres import scripts
 from fang_postgres.operations import Operations
@@ -570,3 +571,23 @@ def test_a_slot_that_somebody_frees_is_told(harness: Harness, url: str, flow: Fl
     harness.call(queue.fail_task, task, "by hand")
     told = [each.payload for each in flow.database.connection.notifies(timeout=0.5, stop_after=1)]
     assert told == (["common,0,0"] if is_told else [])
+
+
+# What a pool cannot run -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("other", [{"metadata": '{"type": "B"}'}, {"crashes": 9}], ids=["unknown kinds", "suspects"])
+@pytest.mark.parametrize("settings", [{"max_running_per_key": 5}, {"fair": True}], ids=["limit", "fair"])
+def test_tasks_that_a_pool_cannot_take_hide_no_task_of_a_lower_priority_from_a_close_look(
+    flow: Flow, settings: dict[str, Any], other: dict[str, Any]
+) -> None:
+    flow.settings(**settings)
+    for lane in ("a", "b", "c"):
+        flow.insert(lane, priority=-1, **other)
+    flow.insert("d")
+    for place, last in (("", "a"), ("a", "b"), ("b", "c"), ("c", "a")):
+        claim = flow.claim(1, after_lane=place, group_size=NO_SUSPECTS)
+        assert (claim.tasks, claim.after_lane) == ([], last)
+    assert flow.lanes(flow.claim(1, group_size=NO_SUSPECTS, looks_closely=True)) == {"d": 1}
+    claim = flow.claim(1, group_size=NO_SUSPECTS, looks_closely=True)
+    assert (claim.tasks, claim.room, claim.after_lane) == ([], 1, None)

@@ -146,6 +146,13 @@ def test_a_claim_asks_for_more_keys_if_those_of_the_last_one_had_few_tasks() -> 
     assert (ask_lanes(claims, "a", 2.0).quantum, ask_lanes(claims, "b", 2.0).quantum) == (QUANTUM // 2, QUANTUM)
 
 
+def test_after_a_claim_in_vain_that_did_not_come_to_the_last_key_the_next_one_looks_closely() -> None:
+    claims = Claims(("a", "b"), 0.0)
+    find_managed(claims, 0.0, "a", "b")
+    ask_lanes(claims, "a", 1.0, after_lane="k")
+    assert [ask_lanes(claims, "a", 2.0).looks_closely, ask_lanes(claims, "b", 2.0).looks_closely] == [True, False]
+
+
 def test_a_managed_type_is_left_out_of_plain_claims_and_no_place_passes_it() -> None:
     claims = Claims(("a", "b", "c"), 0.0)
     at_front(claims, 0.0)

@@ -43,7 +43,9 @@ def answer(
     made: Lanes, task_type: str, tasks: int, *, limit: int = 10, mono: float = 0.0, seconds: float = 0.0, **claim: Any
 ) -> bool:
     """Answers a claim for ``limit`` tasks; by default there was room for all of them."""
-    request = LaneRequest(UUID(int=1), task_type, ("K",), limit, made.after_lane(task_type))
+    request = LaneRequest(
+        UUID(int=1), task_type, ("K",), limit, made.after_lane(task_type), looks_closely=made.looks_closely(task_type)
+    )
     task = ClaimedTask(UUID(int=2), "K", "{}", 1, 0, 20, 0, task_type, 0, NOW)
     fields = {"registered": True, "room": limit, **claim}
     return made.claimed(request, LaneClaim([task] * tasks, NOW, NO_TRANSACTIONS, **fields), seconds=seconds, mono=mono)
@@ -159,10 +161,11 @@ def test_a_round_begins_again_behind_keys_that_were_locked() -> None:
     assert not answer(made, "a", 0, after_lane="e", room=TURN_TAKEN)
     assert made.after_lane("a") == "e"
     assert not answer(made, "a", 0, after_lane="b")
-    assert not answer(made, "a", 0, after_lane="c")  # those between c and e may be free now
-    assert answer(made, "a", 0, after_lane="e")
+    assert not answer(made, "a", 0, after_lane="c")
+    assert not answer(made, "a", 0, after_lane="e")  # keys up to e may be free now
+    assert answer(made, "a", 0, after_lane="b")
     answer(made, "a", 0, room=TURN_TAKEN)  # the lock of the type itself: no key was looked at
-    assert made.after_lane("a") == "e"
+    assert made.after_lane("a") == "b"
 
 
 def test_after_a_claim_that_was_not_filled_the_next_one_waits_a_while_for_the_pools_own_outcomes() -> None:
@@ -230,6 +233,18 @@ def test_keys_that_are_out_of_rate_are_looked_at_then_and_inserts_for_others_hel
     assert made.next(0.0, 1) == "a"
 
 
+def test_a_round_in_vain_ends_with_the_next_start_that_the_rate_of_any_of_its_keys_allows() -> None:
+    made = lanes("a")
+    for last in (None, "d"):
+        made._types["a"].after_lane = "b"
+        assert not answer(made, "a", 0, after_lane="d", mono=0.5)
+        assert not answer(made, "a", 0, after_lane="k", look_in=3.0, mono=1.0)
+        assert not answer(made, "a", 0, after_lane="t", look_in=5.0, mono=2.0)
+        assert not answer(made, "a", 0, after_lane=last, mono=2.5)
+        assert made.until_next(2.5) == 1.5
+    assert answer(made, "a", 0)  # what an earlier round has found is out of date
+
+
 @given(st.lists(st.integers(0, 99), min_size=1, max_size=60, unique=True), st.integers(1, 30), st.integers(0, 99))
 def test_a_round_of_claims_in_vain_ends_when_every_key_was_looked_at(keys: list[int], most: int, first: int) -> None:
     names = sorted(f"{key:02}" for key in keys)
@@ -266,7 +281,18 @@ def test_a_round_in_vain_begins_again_if_tasks_were_inserted() -> None:
     made.begin_rounds()  # a task of c
     assert not answer(made, "a", 0, after_lane="b")
     assert not answer(made, "a", 0, after_lane="c")
-    assert answer(made, "a", 0, after_lane="d")
+    assert not answer(made, "a", 0, after_lane="d")
+    assert answer(made, "a", 0, after_lane="b")
+
+
+def test_only_claims_that_look_closely_show_that_no_key_can_be_served() -> None:
+    made = lanes("a")
+    made._types["a"].after_lane = "b"
+    assert not made.looks_closely("a")
+    assert not answer(made, "a", 0, after_lane="b")  # its own tasks may be all that the pool cannot take
+    assert made.looks_closely("a")
+    assert answer(made, "a", 0)
+    assert not made.looks_closely("a")
 
 
 def test_slots_that_the_pool_does_not_use_are_told_once() -> None:

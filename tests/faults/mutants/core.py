@@ -492,6 +492,15 @@ MUTANTS: Final = (
         r"assert \(4, 4\) == \(2, 4\)",
     ),
     Mutant(
+        "a pool rests though the rate of a key soon allows a start, if the last claim of its round did not see that",
+        [Edit("fang_core/claims/lanes.py", "min(each.keys_at, mono + claim.look_in)", "mono + claim.look_in")],
+        InTest(
+            "tests/core/claims/test_lanes.py"
+            "::test_a_round_in_vain_ends_with_the_next_start_that_the_rate_of_any_of_its_keys_allows"
+        ),
+        r"assert 4\.5 == 1\.5",
+    ),
+    Mutant(
         "a pool spins on a full type: it asks for a slot as if it had just missed its turn",
         [
             Edit(
