@@ -4,6 +4,8 @@ A claim looks at keys in turn until those that may start tasks fill it. While ma
 full, or locked by other claims: a claim that looks at all of them for its last few tasks takes three times as long, and
 starts its other tasks later. So after a claim that was not filled the next one looks at half as many, and the pool goes
 on from there. If a claim finds nothing the next one looks at twice as many, so that a round in vain takes few claims.
+One that finds little changes nothing: where most keys are full for long, and a few have tasks again and again, the pool
+makes a round for each of these, which should take few claims, too.
 
 It is pure.
 """
@@ -15,6 +17,9 @@ from fang_core.backends.claims import MOST_LANES
 FEWEST: Final = 100
 """The fewest keys, unless that is more than there are tasks to claim: to look at so many costs what a claim costs that
 looks at none."""
+
+LITTLE: Final = 0.25
+"""The part of what a claim asks for below which it has found little: it did not look so far for its last few tasks."""
 
 PATIENCE: Final = 8
 """After how many full claims in a row a claim may look at twice as many keys again."""
@@ -36,5 +41,5 @@ class Reach:
         self._full = self._full + 1 if taken == limit else 0
         if not taken or self._full == PATIENCE:
             self._keys, self._full = min(MOST_LANES, 2 * self._keys), 0
-        elif taken < limit:
+        elif LITTLE * limit <= taken < limit:
             self._keys = max(FEWEST, self._keys // 2)
