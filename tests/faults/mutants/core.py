@@ -603,19 +603,4 @@ MUTANTS: Final = (
         ),
         r"RecursionError",
     ),
-    Mutant(
-        "the limits of a class that was renamed hold on after the last pool that knows its old name has ended",
-        [
-            Edit(
-                "fang_core/pool/maintenance.py",
-                "        if managed := sorted(self._managed()):",
-                "        if managed := sorted(()):",
-            )
-        ],
-        InTest(
-            "tests/core/pool/test_ticker_and_maintenance.py::"
-            "test_the_limit_of_a_renamed_class_ends_with_the_last_pool_that_knows_the_old_name"
-        ),
-        r"assert 3 == 5",
-    ),
 )
