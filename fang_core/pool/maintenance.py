@@ -1,4 +1,4 @@
-"""Once a minute prunes rows, drops limits of kinds that are gone, adds up the history, and logs what no pool serves.
+"""Prunes old rows of a pool's task types once a minute, adds up the history, and logs what no pool serves.
 
 More often, it looks for tasks of managed types that have no lane, which no claim finds: see ``FlowStore.adopt``.
 """
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Final, Protocol
 
-from fang_core.backends.pools import Declaration, PruneRequest
+from fang_core.backends.pools import PruneRequest
 from fang_core.backends.store import FlowStore, HistoryStore, UpkeepStore
 from fang_core.config import PoolOptions
 from fang_core.errors import BackendUnavailable, FangError, NotConnected
@@ -41,10 +41,6 @@ UNSERVED_FOR: Final = timedelta(minutes=1)
 
 class MaintenanceStore(UpkeepStore, FlowStore, HistoryStore, Protocol):
     """The part of a backend that it uses."""
-
-    async def declare(self, declarations: Sequence[Declaration], /) -> None:
-        """See ``PoolStore.declare``."""
-        ...
 
 
 class Maintenance:
@@ -95,13 +91,7 @@ class Maintenance:
         """Does what is due; returns the seconds until the next turn."""
         if time.monotonic() >= self._round_at:
             self._round_at = time.monotonic() + EVERY
-            parts = (
-                self.prune,
-                self.drop_declarations,
-                self.name_unknown_kinds,
-                self.name_unserved_types,
-                self.fold_stats,
-            )
+            parts = (self.prune, self.name_unknown_kinds, self.name_unserved_types, self.fold_stats)
             for part in parts:
                 if not await self._try(part.__name__, part()):
                     break
@@ -135,15 +125,6 @@ class Maintenance:
         """Gives lanes to tasks of managed types that have none, so that claims find them."""
         while not self._closing.is_set() and not await self._store.adopt(managed, ADOPT_BATCH):
             pass
-
-    async def drop_declarations(self) -> None:
-        """Ends the limits of kinds that no registered pool knows any more.
-
-        The pools of a rolling deploy cannot do that when they start: the old ones, which know a renamed class by its
-        former name, are still there.
-        """
-        if managed := sorted(self._managed()):
-            await self._store.declare([Declaration(task_type, {}) for task_type in managed])
 
     async def fold_stats(self) -> None:
         """Adds up the history and removes its old rows, until nothing is left to do or another pool does it."""

@@ -3,19 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 
-from fang_async import AsyncMemoryQueue
-from fang_async.runtime import AsyncioRuntime
-from fang_core import BackendUnavailable, Cron, Limit, Runnable, SchemaError, TaskConfig
-from fang_core.backends.pools import Declaration, PoolRecord, PruneRequest
+from fang_core import BackendUnavailable, Cron, Runnable, SchemaError, TaskConfig
+from fang_core.backends.pools import PruneRequest
 from fang_core.backends.ticking import Timetable
 from fang_core.backends.ticks import ScheduleState, Tick
 from fang_core.backends.waking import SCHEDULES
 from fang_core.config import PoolOptions
-from fang_core.flow.limits import rules_as_json
 from fang_core.monitoring.history import Flush, Flushed
 from fang_core.pool.maintenance import (
     ADOPT_BATCH,
@@ -71,9 +68,6 @@ class ScheduleStore(FakeStore):
 
 
 class UpkeepStore(FakeFlowStore):
-    async def declare(self, declarations: Sequence[Declaration], /) -> None:
-        await self._answer(None, "declare", *declarations)
-
     async def prune(self, request: PruneRequest, /) -> int:
         count: int = await self._answer(0, "prune", request.limit)
         return count
@@ -294,36 +288,6 @@ def test_tasks_without_a_lane_are_looked_for_while_the_pool_knows_managed_types(
     upkeep.calls.clear()
     runtime.advance(3 * EVERY)
     assert (len(upkeep.called("adopt")), len(upkeep.called("prune"))) == (0, 3)
-
-
-def test_limits_of_kinds_that_no_pool_knows_any_more_are_dropped(runtime: FakeRuntime, upkeep: UpkeepStore) -> None:
-    """As after a rolling deploy that has renamed a class: its pools have started while old ones still knew the name."""
-    managed: list[str] = []
-    Maintenance(runtime, upkeep, PoolOptions(), lambda: managed).start()
-    runtime.advance(EVERY)
-    assert upkeep.called("declare") == []
-    managed.append("a")
-    runtime.advance(EVERY)
-    assert upkeep.called("declare") == [("declare", Declaration("a", {}))]
-
-
-async def test_the_limit_of_a_renamed_class_ends_with_the_last_pool_that_knows_the_old_name() -> None:
-    queue = AsyncMemoryQueue()
-    store = await queue.store()
-    old, new = (PoolRecord(uuid4(), "async", "host", 1, ("a",), (kind,), 1) for kind in ("Old", "New"))
-    for record, limit in ((old, 3), (new, 5)):
-        await store.register(record)
-        await store.declare([Declaration("a", {record.kinds[0]: rules_as_json([Limit(limit)])})])
-    maintenance = Maintenance(AsyncioRuntime(), store, PoolOptions(), lambda: ["a"])
-
-    async def holds() -> int | None:
-        await maintenance.drop_declarations()
-        (info,) = await queue.limits.list()
-        return info.settings.max_running
-
-    assert await holds() == 3
-    await store.unregister(old.id)
-    assert await holds() == 5
 
 
 def test_a_new_pool_soon_looks_for_tasks_without_a_lane(runtime: FakeRuntime, upkeep: UpkeepStore) -> None:
