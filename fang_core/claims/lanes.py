@@ -251,11 +251,12 @@ class Lanes:
         # Other pools may need a slot if a key has due tasks, though perhaps none that this pool knows.
         is_needed = taken == request.limit or claim.after_lane is not None
         each.freed = max(0, each.freed - taken) if is_needed else 0
-        each.quantum.claimed(taken=taken, limit=request.limit, is_short=claim.is_short)
         is_crowded = taken < request.limit and claim.after_lane is not None
         each.outcomes_until = mono + seconds if is_crowded else -inf
         if claim.room:
-            each.reach.claimed(taken=taken, limit=request.limit if claim.room == TURN_TAKEN else claim.room)
+            most = request.limit if claim.room == TURN_TAKEN else claim.room
+            each.quantum.claimed(taken=taken, limit=most, is_short=claim.is_short)
+            each.reach.claimed(taken=taken, limit=most)
         if taken:
             each.poll.found()
             each.misses = each.in_vain = 0

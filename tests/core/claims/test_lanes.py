@@ -81,6 +81,17 @@ def test_a_claim_expects_as_many_tasks_of_a_key_as_the_last_ones_found() -> None
     assert made.quantum("a") == QUANTUM
 
 
+def test_a_claim_that_took_all_that_its_type_may_start_was_full() -> None:
+    made = lanes("a")
+    answer(made, "a", 3, room=4, after_lane="k", is_short=True)
+    assert made.quantum("a") == QUANTUM
+    answer(made, "a", 2, room=4, after_lane="k", is_short=True)
+    assert made.quantum("a") == QUANTUM // 2
+    for _ in range(PATIENCE):
+        answer(made, "a", 4, room=4, after_lane="k")
+    assert made.quantum("a") == QUANTUM
+
+
 def test_a_full_type_is_left_alone_until_the_pool_is_told_or_polls() -> None:
     made = lanes("a")
     assert not answer(made, "a", 0, room=0)
