@@ -138,7 +138,8 @@ class Connection:
         for writer in self._writers:
             peer = writer.get_extra_info("socket")
             if peer.family != socket.AF_UNIX:
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                with suppress(OSError):  # it may have ended by itself just now
+                    peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._abort()
 
     async def close(self) -> None:

@@ -136,14 +136,14 @@ def jumping_schedules(trial: Trial) -> None:
 
         all_tick()
         for seconds, is_new in SHOWN_BY_JUMPS:
-            shown.append((began, _now(trial)))
+            shown.append((began, _until(trial)))
             clock.move(seconds)
             began = _now(trial)
             if is_new:
                 all_tick()
             else:
                 time.sleep(2)
-        shown.append((began, _now(trial)))
+        shown.append((began, _until(trial)))
         for name in (*timings, ONCE):
             assert queue.schedules.remove(name)
     trial.settle()
@@ -160,6 +160,11 @@ def jumping_schedules(trial: Trial) -> None:
 def _now(trial: Trial) -> datetime:
     now: datetime = trial.rows("SELECT clock_timestamp()")[0][0]
     return now
+
+
+def _until(trial: Trial) -> datetime:
+    """Returns what the clock shows at most until the trial moves it, at once: a tick may come before."""
+    return _now(trial) + PERIOD
 
 
 def _ticks_of(trial: Trial, names: Sequence[str]) -> dict[str, list[datetime]]:
