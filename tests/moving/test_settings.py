@@ -157,13 +157,13 @@ def test_a_limit_by_a_key_that_the_target_does_not_know_stays() -> None:
     source, target = MemoryQueue(), MemoryQueue()
 
     class Keyed(Runnable):
-        task_config = TaskConfig(kind="moving.Keyed", task_type="keyed", fair_by="site")
+        task_config = TaskConfig(kind="moving.Keyed", task_type="moving.keyed", fair_by="site")
         site: str = "a"
 
         def run(self, queue: Queueable) -> None: ...
 
-    WorkerPool(source, task_type="keyed").drain()
-    source.limits.set("keyed", [Limit(2, by="site")])
+    WorkerPool(source, task_type="moving.keyed").drain()
+    source.limits.set("moving.keyed", [Limit(2, by="site")])
     [kept] = moved(source, target).kept
     assert kept.what == "the limits of keyed"
     assert "start a pool with it first" in kept.why

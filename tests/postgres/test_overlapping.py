@@ -11,12 +11,14 @@ def test_no_task_waits_in_a_slot_for_a_worker_when_runs_take_long_at_once(
     harness: Harness, url: str, database: Database
 ) -> None:
     class Keyed(harness.note):  # type: ignore[misc, name-defined]
-        task_config = TaskConfig(kind=f"tests.{harness.mode}.Keyed", task_type="keyed", limits=[Limit(2, by="key")])
+        task_config = TaskConfig(
+            kind=f"tests.{harness.mode}.Keyed", task_type="overlapping.keyed", limits=[Limit(2, by="key")]
+        )
         key: int
 
     queue = harness.queue(url)
     harness.call(queue.insert_tasks, [Keyed(n=n, key=n // 2, waits=n in LONG) for n in (*QUICK, *LONG)])
-    pool = harness.pool(queue, number_of_workers=WORKERS, task_type="keyed")
+    pool = harness.pool(queue, number_of_workers=WORKERS, task_type="overlapping.keyed")
     began = []
     while len(set(began).intersection(LONG)) < WORKERS:
         began += ran()
