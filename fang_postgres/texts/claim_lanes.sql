@@ -34,7 +34,7 @@ looked AS MATERIALIZED
   SELECT level.priority, walk.lane, walk.before, walk.wrapped, walk.n, walk.n = $4::INTEGER AS is_last,
     CASE
       WHEN walk.head_at > now() THEN 0
-      WHEN $5::BOOLEAN AND (
+      WHEN (SELECT $5::BOOLEAN) AND (
         SELECT 1 FROM "fang".fang_tasks t
         WHERE t.task_type = $1::VARCHAR AND t.priority = level.priority
           AND t.lane = walk.lane AND t.scheduled_at <= now()

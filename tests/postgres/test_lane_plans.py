@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from fang_core.backends.claims import LaneRequest
-from fang_postgres.connections.connecting import GUARD, SETTINGS, as_options
+from fang_postgres.connections.connecting import GUARD, SET_FOR_SESSION, SETTINGS, as_options
 from fang_postgres.operations import Operations
 from fang_postgres.operations.managing import Place
 from fang_postgres.statement import Operation
@@ -185,6 +185,23 @@ def test_what_runs_of_few_keys_is_counted_without_a_new_plan_each_time(connectio
     run(connection, *["EXECUTE counts ('common', ARRAY['k1'])"] * 10)
     plans = connection.execute(b"SELECT generic_plans, custom_plans FROM pg_prepared_statements").fetchone()
     assert plans == (5, 5)
+
+
+@pytest.mark.parametrize("rated", [False, True], ids=["of each key", "rated"])
+def test_claims_are_not_planned_anew_each_time(connection: psycopg.Connection[Any], rated: bool) -> None:
+    """A plan for the values at hand, which knows that a claim does not look closely, must not look cheaper."""
+    if connection.info.server_version < COUNTS_PLANS_SINCE:
+        pytest.skip("this server does not count the plans of a statement")
+    run(connection, SET_FOR_SESSION, RATED if rated else OF_EACH_KEY, fill(5_000))
+    operation = claim(rated=rated)
+    arguments = operation.statement.arguments(operation.params)
+    execute = f"EXECUTE claims ({', '.join(['%s'] * len(arguments))})"
+    with connection.transaction(force_rollback=True):
+        connection.execute(f"PREPARE claims AS {operation.statement.text}".encode())
+        for _ in range(10):
+            connection.execute(execute.encode(), arguments)
+        counted = b"SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE name = 'claims'"
+        assert connection.execute(counted).fetchone() == (5, 5)
 
 
 def entries_read(connection: psycopg.Connection[Any]) -> int:
