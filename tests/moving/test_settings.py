@@ -165,7 +165,7 @@ def test_a_limit_by_a_key_that_the_target_does_not_know_stays() -> None:
     WorkerPool(source, task_type="moving.keyed").drain()
     source.limits.set("moving.keyed", [Limit(2, by="site")])
     [kept] = moved(source, target).kept
-    assert kept.what == "the limits of keyed"
+    assert kept.what == "the limits of moving.keyed"
     assert "start a pool with it first" in kept.why
     assert target.limits.list() == []
 
