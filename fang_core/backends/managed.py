@@ -288,12 +288,10 @@ class _Turn(Generic[T]):
             if wanted >= self.left:
                 break
         left, shares = self.left, sum(self._weight(lane) for _, lane, _ in usable)
-        # Where keys have limits, equal shares would leave those with many free slots unused beside others with few.
-        turn = self._quantum if self._settings.limits_keys and not self._settings.weights else 0
         place: str | None = None
         for former, lane, free in usable:
             weight = self._weight(lane)
-            share = min(free, self.left, max(turn, ceil(left * weight / shares)))
+            share = min(free, self.left, ceil(left * weight / shares))
             if not share:
                 break
             found = self._waiting.heads(priority, lane, share + 1)

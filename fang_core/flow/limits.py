@@ -193,11 +193,6 @@ class FlowSettings(NamedTuple):
         """Returns whether there is anything to keep to."""
         return self != UNLIMITED
 
-    @property
-    def limits_keys(self) -> bool:
-        """Returns whether it limits how many tasks of each key run, or how fast they start."""
-        return self.max_running_per_key is not None or self.key_rate is not None
-
 
 UNLIMITED: Final = FlowSettings()
 """The settings of a task type without any."""

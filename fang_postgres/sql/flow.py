@@ -332,20 +332,17 @@ _USABLE: Final = """
 # "ran_out": all keys were looked at, or as many as the claim may.
 _COUNTED: Final = """
   SELECT room.n AS room, room.per_key, room.weights, :p_quantum AS quantum,
-    CASE WHEN room.keyed AND room.weights IS NULL THEN :p_quantum END AS turn,
     (SELECT coalesce(sum(least(usable.free, :p_quantum)), 0) FROM usable) < room.n AS ran_out,
     CASE WHEN room.per_key IS NOT NULL THEN "<SCHEMA>".fang_running_each_1(
       :p_task_type, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
   FROM room"""
 
-# Where keys have limits, equal shares would leave those with many free slots unused beside others with few: there a key
-# may have a whole "turn".
 # Floating-point numbers, as 50 divisions of numeric took 60 microseconds. Shares that are whole numbers come out whole.
 _FAIR: Final = """
   SELECT f.priority, f.lane, f.before, f.n, f.free, f.weight, count(*) OVER level AS keys,
-    CAST(least(f.free, greatest(f.turn, ceil(f.room * f.weight / sum(f.weight) OVER level))) AS integer) AS quota
+    CAST(least(f.free, ceil(f.room * f.weight / sum(f.weight) OVER level)) AS integer) AS quota
   FROM (
-    SELECT usable.priority, usable.lane, usable.before, usable.n, counted.room, counted.turn,
+    SELECT usable.priority, usable.lane, usable.before, usable.n, counted.room,
       least(usable.free, counted.per_key - counted.running[usable.place]) AS free,
       CASE WHEN jsonb_typeof(counted.weights -> usable.lane) = 'number'
         THEN CAST(least(greatest(CAST(counted.weights ->> usable.lane AS numeric), 1), 1000) AS double precision)

@@ -83,7 +83,6 @@ usable AS MATERIALIZED
 counted AS MATERIALIZED
 (
   SELECT room.n AS room, room.per_key, room.weights, $10::INTEGER AS quantum,
-    CASE WHEN room.keyed AND room.weights IS NULL THEN $10::INTEGER END AS turn,
     (SELECT coalesce(sum(least(usable.free, $10::INTEGER)), 0) FROM usable) < room.n AS ran_out,
     CASE WHEN room.per_key IS NOT NULL THEN "fang".fang_running_each_1(
       $1::VARCHAR, ARRAY(SELECT usable.lane COLLATE "default" FROM usable ORDER BY usable.place)) END AS running
@@ -91,9 +90,9 @@ counted AS MATERIALIZED
 fair AS MATERIALIZED
 (
   SELECT f.priority, f.lane, f.before, f.n, f.free, f.weight, count(*) OVER level AS keys,
-    CAST(least(f.free, greatest(f.turn, ceil(f.room * f.weight / sum(f.weight) OVER level))) AS integer) AS quota
+    CAST(least(f.free, ceil(f.room * f.weight / sum(f.weight) OVER level)) AS integer) AS quota
   FROM (
-    SELECT usable.priority, usable.lane, usable.before, usable.n, counted.room, counted.turn,
+    SELECT usable.priority, usable.lane, usable.before, usable.n, counted.room,
       least(usable.free, counted.per_key - counted.running[usable.place]) AS free,
       CASE WHEN jsonb_typeof(counted.weights -> usable.lane) = 'number'
         THEN CAST(least(greatest(CAST(counted.weights ->> usable.lane AS numeric), 1), 1000) AS double precision)

@@ -345,14 +345,6 @@ class FlowSuite:
         claim = client.claim_lanes(4, quantum=1, after_lane="7")  # there are no more keys
         assert (started(backend, claim), claim.is_short) == ([8], False)
 
-    def test_a_claim_is_filled_from_keys_of_which_some_may_start_more_tasks_than_others(self, backend: Backend) -> None:
-        client = managing(backend, Limit(4, by=BY))
-        insert(backend, [4, 5, 6, 7, 8, 9] * 3)
-        assert len(client.claim_lanes(18).tasks) == 18
-        insert(backend, [*range(1, 10)] * 4)
-        claim = client.claim_lanes(18)  # four of three keys, and one of each other
-        assert Counter(started(backend, claim)) == dict.fromkeys((1, 2, 3), 4) | dict.fromkeys(range(4, 10), 1)
-
     def test_a_claim_from_full_keys_is_not_told_to_be_short(self, backend: Backend) -> None:
         client = managing(backend, Limit(1, by=BY))
         insert(backend, [1, 1, 2, 2])

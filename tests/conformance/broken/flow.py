@@ -145,13 +145,6 @@ class ExpectsManyTasksOfEachKey(ClaimsLanes):
         return request._replace(quantum=QUANTUM)
 
 
-class ClaimsTwoThirdsOfWhatItIsAskedFor(ClaimsLanes):
-    caught_by = (FlowSuite.test_a_claim_is_filled_from_keys_of_which_some_may_start_more_tasks_than_others,)
-
-    def asked(self, request: LaneRequest) -> LaneRequest:
-        return request._replace(limit=max(1, 2 * request.limit // 3))
-
-
 class SaysOfFullKeysThatTheyAreShort(ClaimsLanes):
     caught_by = (FlowSuite.test_a_claim_from_full_keys_is_not_told_to_be_short,)
 
