@@ -249,7 +249,8 @@ class Lanes:
         taken = len(claim.tasks)
         each.is_counted = claim.is_counted
         # Other pools may need a slot if a key has due tasks, though perhaps none that this pool knows.
-        is_needed = taken == request.limit or claim.after_lane is not None
+        # A close look does not see those.
+        is_needed = taken == request.limit or claim.after_lane is not None or request.looks_closely
         each.freed = max(0, each.freed - taken) if is_needed else 0
         is_crowded = taken < request.limit and claim.after_lane is not None
         each.outcomes_until = mono + seconds if is_crowded else -inf

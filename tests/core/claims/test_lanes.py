@@ -323,6 +323,15 @@ def test_slots_that_the_pool_does_not_use_are_told_once() -> None:
     assert made.unused() == ("a",)
 
 
+def test_slots_are_told_though_a_close_look_sees_no_task_that_the_pool_can_take() -> None:
+    made = lanes("a")
+    made.free({"a": 1})
+    made.hear()
+    assert not answer(made, "a", 0, after_lane="k")  # tasks that only another pool can take
+    answer(made, "a", 0)
+    assert made.unused() == ("a",)
+
+
 def test_nothing_is_kept_of_what_is_told_to_a_pool_without_managed_types() -> None:
     made = lanes()
     made.tell(None)
