@@ -11,8 +11,8 @@ from typing import Final
 from fang_core.backends.claims import QUANTUM
 
 ENOUGH: Final = 0.75
-"""The part of a claim that may be filled as well: with half as many tasks of each key it would look at, and lock, twice
-as many keys for the rest."""
+"""The part of what a claim asks for with which it counts as filled: if it expected half as many tasks of each key, it
+would look at, and lock, twice as many keys for the rest."""
 
 PATIENCE: Final = 8
 """After how many full claims in a row a pool expects more of a key again."""

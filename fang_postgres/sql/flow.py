@@ -145,11 +145,14 @@ def _claim(t: Tables, task: Any, columns: list[ColumnElement[Any]], *, of_kinds:
         "due": _DUE,
         "picked": _PICKED,
     }
-    forms = (
-        {"<IS_UNWANTED>": is_unwanted}
-        | forms
-        | {"<WANTED>": wanted, "<WAITS>": WAITS_IN_LANE.format("t.state"), "<SCHEMA>": t.schema}
-    )
+    # In this order, since what replaces the first places has some of the last ones.
+    forms = {
+        "<IS_UNWANTED>": is_unwanted,
+        **forms,
+        "<WANTED>": wanted,
+        "<WAITS>": WAITS_IN_LANE.format("t.state"),
+        "<SCHEMA>": t.schema,
+    }
     ctes = {name: _cte(name, part, forms).prefix_with("MATERIALIZED") for name, part in parts.items()}
     lane = task.c.lane.label("of_lane")
     claimed = holding_at(task, select(ctes["picked"].c.ctid)).returning(*columns, lane).cte("claimed")
@@ -399,7 +402,7 @@ _PAID: Final = f"""
 # claims have filled a key meanwhile, in place of which this one would have looked at the next.
 _TOLD_ROOM: Final = """(
     SELECT CASE WHEN room.n > 0 AND NOT EXISTS (SELECT 1 FROM claimed) AND (
-        (SELECT count(*) FROM usable WHERE usable.free > 0) > (SELECT count(*) FROM fair)
+        (SELECT count(*) FROM usable) > (SELECT count(*) FROM fair)
         OR ((SELECT counted.ran_out FROM counted) AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
       THEN -1 ELSE room.n END FROM room)"""
 

@@ -161,7 +161,7 @@ paid AS
 FROM fang.fang_pools
 WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registered, coalesce((SELECT setting.is_managed FROM setting), false) AS is_managed, (
     SELECT CASE WHEN room.n > 0 AND NOT EXISTS (SELECT 1 FROM claimed) AND (
-        (SELECT count(*) FROM usable WHERE usable.free > 0) > (SELECT count(*) FROM fair)
+        (SELECT count(*) FROM usable) > (SELECT count(*) FROM fair)
         OR ((SELECT counted.ran_out FROM counted) AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
       THEN -1 ELSE room.n END FROM room) AS room, coalesce(
     CASE WHEN (SELECT counted.ran_out AND (SELECT count(*) FROM picked) < counted.room FROM counted) THEN (

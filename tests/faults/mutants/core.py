@@ -501,6 +501,15 @@ MUTANTS: Final = (
         r"assert 4\.5 == 1\.5",
     ),
     Mutant(
+        "a pool whose close look sees no task that it can take tells no other pool of its unused slots",
+        [Edit("fang_core/claims/lanes.py", " or request.looks_closely\n", "\n")],
+        InTest(
+            "tests/core/claims/test_lanes.py"
+            "::test_slots_are_told_though_a_close_look_sees_no_task_that_the_pool_can_take"
+        ),
+        r"assert \(\) == \('a',\)",
+    ),
+    Mutant(
         "a pool spins on a full type: it asks for a slot as if it had just missed its turn",
         [
             Edit(
