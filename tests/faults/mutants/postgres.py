@@ -231,7 +231,7 @@ MUTANTS: Final = (
         [
             Edit(
                 "fang_postgres/sql/flow.py",
-                "(SELECT count(*) FROM usable WHERE usable.free > 0) > (SELECT count(*) FROM fair)",
+                "(SELECT count(*) FROM usable) > (SELECT count(*) FROM fair)",
                 "false",
             )
         ],
