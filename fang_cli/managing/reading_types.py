@@ -10,6 +10,7 @@ from fang_core.backends.stats_rows import counts_workers
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.monitoring.figures import OldestDue, TaskCount
+from fang_core.monitoring.unserved import types_of
 from fang_core.record import PoolInfo, TaskState
 
 
@@ -47,7 +48,7 @@ def read_queues(url: str, schema: str) -> list[QueueStatus]:
     counts, pools, types, oldest_due, now = read(url, schema)
     managed = {info.task_type: info for info in types}
     oldest = {each.task_type: each.age for each in oldest_due}
-    served = {task_type for pool in pools for task_type in pool.task_types}
+    served = types_of(pools)
     alive = [count for count in counts if count.state not in TERMINAL_STATES]
     return [
         _queue_status(

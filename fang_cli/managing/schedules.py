@@ -12,6 +12,7 @@ from fang_cli.managing import schedule_arguments
 from fang_cli.options import DATABASE, JSON, MASK, PAUSE, SAID, options, queue_at
 from fang_cli.settings import chosen_masks
 from fang_core.errors import UsageError
+from fang_core.monitoring.unserved import types_of
 
 if TYPE_CHECKING:
     from fang_backends.queues import OwnQueue
@@ -231,5 +232,5 @@ def _told(queue: "OwnQueue", infos: "Sequence[ScheduleInfo]", words: frozenset[s
     """Returns schedules as people read them, and which of them no pool serves."""
     from fang_cli.managing import showing_schedules as showing
 
-    served = {task_type for pool in queue.pools() for task_type in pool.task_types} if infos else set()
+    served = types_of(queue.pools()) if infos else set()
     return showing.as_text(infos, words, served)

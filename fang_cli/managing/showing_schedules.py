@@ -74,7 +74,7 @@ def _lines(info: ScheduleInfo, words: frozenset[str], served: Collection[str]) -
         yield f"  paused  {_until(info).strip() or 'until it is resumed'}, since {since}"
     yield f"  task    {_task(info, words)}"
     yield f"  due     {_due(info)}"
-    if (task_type := _task_type(info)) is not None and task_type not in served:
+    if (task_type := info.served_as) is not None and task_type not in served:
         yield f"  pools   none serves its task type{meant(task_type, sorted(served))}, so no tick is made"
     for number, tick in enumerate(info.upcoming):
         yield f"  {'next' if number == 0 else '':7} {tick}"
@@ -95,14 +95,10 @@ def _why_never(info: ScheduleInfo) -> str:
     return ""
 
 
-def _task_type(info: ScheduleInfo) -> str | None:
-    return info.task_type if info.is_stored else (info.declared or {}).get("task_type")
-
-
 def _task(info: ScheduleInfo, words: frozenset[str]) -> str:
     if not info.is_stored:
         kind = (info.declared or {}).get("kind", info.name)
-        return f"{kind} (task type {_task_type(info) or '?'}), as its class says"
+        return f"{kind} (task type {info.served_as or '?'}), as its class says"
     payload = json.dumps(_payload(info, words), ensure_ascii=False)
     cut = payload if len(payload) <= _MOST_PAYLOAD else payload[:_MOST_PAYLOAD] + "..."
     return f"{info.kind} {cut} ({', '.join((f'task type {info.task_type}', *_options(info)))})"

@@ -22,9 +22,10 @@ from fang_core.monitoring.life import Life
 from fang_core.monitoring.notable import notable_runs
 from fang_core.monitoring.problems import told_ago
 from fang_core.monitoring.stats import Stats
-from fang_core.monitoring.unserved import unknown_kinds, unserved_types
+from fang_core.monitoring.unserved import types_of, unknown_kinds, unserved_schedules, unserved_types
 from fang_core.pool.telling.glance import EVERY, Glance, Look
 from fang_core.record import PoolInfo, Task, TaskState
+from fang_core.schedules.stored import ScheduleInfo
 from fang_core.tasks.selecting.filter import TaskFilter
 
 _COUNTED: Final = timedelta(hours=1)
@@ -69,6 +70,7 @@ def status_of(queue: Backend) -> Status:
     pools = queue.pools()
     lives = _lives(queue, pools, now)
     alive = [pool for pool in pools if lives[pool.id] is Life.ALIVE]
+    schedules = queue.schedules.list(ticks=0)
     return Status(
         counts=counts,
         oldest_due=_oldest_due(queue, waiting, counts, now),
@@ -80,9 +82,10 @@ def status_of(queue: Backend) -> Status:
         lives=lives,
         stats=stats,
         types=queue.limits.list(),
-        paused_schedules=list(_paused_schedules(queue)),
+        paused_schedules=list(_paused_schedules(schedules)),
         unserved_types=unserved_types(counts, alive),
         unknown_kinds=unknown_kinds(counts, alive),
+        unserved_schedules=unserved_schedules(schedules, types_of(alive), now),
         unread=(),
     )
 
@@ -227,7 +230,7 @@ def _lives(queue: Backend, pools: Sequence[PoolInfo], now: datetime) -> Mapping[
     return {pool.id: glance.life(pool.id, told_ago(pool, now)) for pool in pools}
 
 
-def _paused_schedules(queue: Backend) -> Iterator[PausedSchedule]:
-    for info in queue.schedules.list():
+def _paused_schedules(infos: Iterable[ScheduleInfo]) -> Iterator[PausedSchedule]:
+    for info in infos:
         if info.paused:
             yield PausedSchedule(info.name, info.paused_until, info.paused_at, info.paused_by, info.pause_reason)

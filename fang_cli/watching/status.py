@@ -17,6 +17,7 @@ from fang_core.monitoring.figures import (
     RunningKind,
     TaskCount,
     UnknownKind,
+    UnservedSchedule,
     UnservedType,
 )
 from fang_core.monitoring.life import Life
@@ -38,6 +39,7 @@ class Status:
         types: the task types that are paused, or have limits.
         paused_schedules: the schedules that are paused.
         unserved_types, unknown_kinds: those that no live pool serves or knows.
+        unserved_schedules: the schedules whose task type no live pool serves, so that they make no ticks.
         unread: the names of statements that took too long; their data is missing.
         may_be_hidden: whether row-level security decides which tasks the role sees.
     """
@@ -55,6 +57,7 @@ class Status:
     paused_schedules: Sequence[PausedSchedule]
     unserved_types: Sequence[UnservedType]
     unknown_kinds: Sequence[UnknownKind]
+    unserved_schedules: Sequence[UnservedSchedule]
     unread: Sequence[str]
     may_be_hidden: bool = False
 

@@ -38,6 +38,7 @@ def as_json(status: Status) -> str:
             "unknown_kinds": [
                 {"task_type": each.task_type, "kind": each.kind, **_due(each)} for each in status.unknown_kinds
             ],
+            "unserved_schedules": status.unserved_schedules,
             "unheld": [{"task_type": each.task_type, "kind": each.kind, "count": each.count} for each in status.unheld],
             "unread": status.unread,
         }

@@ -99,7 +99,7 @@ def _pools_and_flow(status: Status) -> Iterator[Table]:
 
 
 def _left_alone(status: Status) -> Iterator[Table]:
-    """Yields the tasks that no pool runs."""
+    """Yields the tasks that no pool runs, and the schedules that none makes ticks of."""
     yield (
         "task types that no live pool serves",
         ("task type", "due tasks"),
@@ -114,6 +114,11 @@ def _left_alone(status: Status) -> Iterator[Table]:
             for each in status.unknown_kinds
             if each.task_type not in unserved  # which says it all
         ],
+    )
+    yield (
+        "schedules whose task type no live pool serves",
+        ("schedule", "task type"),
+        [(each.name, each.task_type) for each in status.unserved_schedules],
     )
     yield (
         "tasks in progress that no pool holds",

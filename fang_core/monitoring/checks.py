@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from fang_core.aside import ASIDE
-from fang_core.monitoring.figures import NotableRun, TaskCount, UnknownKind, UnservedType
+from fang_core.monitoring.figures import NotableRun, TaskCount, UnknownKind, UnservedSchedule, UnservedType
 from fang_core.monitoring.life import Life
-from fang_core.monitoring.problems import hung_runs, no_pool_knows, no_pool_serves, run_hangs
+from fang_core.monitoring.problems import hung_runs, no_pool_knows, no_pool_serves, no_ticks, run_hangs
 
 SHOWN: Final = 3
 """The most things of one sort that a line names."""
@@ -99,6 +99,14 @@ def served(types: Sequence[UnservedType], kinds: Sequence[UnknownKind]) -> Check
     return Check(
         "served", Level.WARNING, some(told), f"{', and '.join(starts)}; or cancel the tasks: fang tasks cancel"
     )
+
+
+def schedules(unserved: Sequence[UnservedSchedule]) -> Check:
+    """Judges whether some pool that lives makes the ticks of each schedule."""
+    if not unserved:
+        return Check("schedules", Level.OK, "every schedule with ticks to come has a pool that serves its task type")
+    remedy = "start a pool that serves the type; or remove the schedule: fang schedules remove NAME"
+    return Check("schedules", Level.WARNING, some(no_ticks(unserved)), remedy)
 
 
 def runs(notable: Sequence[NotableRun]) -> Check:

@@ -80,6 +80,14 @@ class PausedSchedule:
 
 
 @dataclass(frozen=True, slots=True)
+class UnservedSchedule:
+    """A schedule that makes no ticks, since no pool serves the task type of its tasks."""
+
+    name: str
+    task_type: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotableRun:
     """Describes a run that hangs, or reports its progress, and has been going on for ``age`` by the database's clock.
 

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from fang_core.flow.info import TypeInfo
-from fang_core.monitoring.figures import NotableRun
+from fang_core.monitoring.figures import NotableRun, UnservedSchedule
 from fang_core.monitoring.notable import notable_runs
 from fang_core.monitoring.silence import is_silent
 from fang_core.monitoring.stats import KindStats, Stats, TypeStats
+from fang_core.monitoring.unserved import types_of, unserved_schedules
 from fang_core.record import PoolInfo
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.words.spans import span
@@ -48,7 +49,8 @@ def problems(
 ) -> list[Problem]:
     """Returns what is wrong now, the worst first."""
     found: list[Problem] = []
-    found += _of_pools(pools, datetime.now(UTC) if stats is None else stats.until)
+    now = datetime.now(UTC) if stats is None else stats.until
+    found += _of_pools(pools, now)
     if stats is not None:
         found += _of_types(stats.types)
         found += _of_kinds(stats.kinds)
@@ -56,6 +58,8 @@ def problems(
             found.append(
                 Problem("warn", f"workers are busy {percent(stats.utilisation)} of their time: add some", ("pools",))
             )
+    working = types_of([pool for pool in pools if silence(pool, now) is None])
+    found += [Problem("warn", text, ("schedules",)) for text in no_ticks(unserved_schedules(schedules, working, now))]
     found += _of_pauses(types, schedules)
     return sorted(found, key=lambda problem: problem.grade != "bad")
 
@@ -95,6 +99,19 @@ def no_pool_serves(task_type: str, due: str) -> str:
 def no_pool_knows(task_type: str, kind: str, due: str) -> str:
     """Says how many due tasks of a kind wait for a pool that has their class."""
     return f"no pool of task type {task_type} knows kind {kind}: {due} due"
+
+
+def no_ticks(unserved: Sequence[UnservedSchedule]) -> list[str]:
+    """Says for each task type which schedules make no ticks, since no pool serves it."""
+    names: dict[str, list[str]] = {}
+    for each in unserved:
+        names.setdefault(each.task_type, []).append(each.name)
+    return [
+        f"schedule {each[0]} makes no ticks: no pool serves its task type {task_type}"
+        if len(each) == 1
+        else f"{len(each):,} schedules make no ticks: no pool serves their task type {task_type}"
+        for task_type, each in names.items()
+    ]
 
 
 def _of_pools(pools: Sequence[PoolInfo], now: datetime) -> Iterator[Problem]:

@@ -1,15 +1,18 @@
-"""Finds the due tasks that wait for a missing pool. Pure."""
+"""Finds the due tasks, and the schedules, that wait for a missing pool. Pure."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
-from fang_core.monitoring.figures import TaskCount, UnknownKind, UnservedType
+from fang_core.errors import UsageError
+from fang_core.monitoring.figures import TaskCount, UnknownKind, UnservedSchedule, UnservedType
 from fang_core.record import PoolInfo
+from fang_core.schedules.stored import ScheduleInfo, ticks_between
 
 
 def unserved_types(counts: Sequence[TaskCount], pools: Sequence[PoolInfo]) -> list[UnservedType]:
     """Returns the task types with due tasks that none of the pools serves, most tasks first."""
-    served = {task_type for pool in pools for task_type in pool.task_types}
+    served = types_of(pools)
     due, estimated, least = Counter[str](), set[str](), set[str]()
     for count in counts:
         if count.due and count.task_type not in served:
@@ -32,3 +35,28 @@ def unknown_kinds(counts: Sequence[TaskCount], pools: Sequence[PoolInfo]) -> lis
             least |= {place} if count.is_least else set()
     unknown = (UnknownKind(*place, number, place in estimated, place in least) for place, number in due.items())
     return sorted(unknown, key=lambda each: (-each.due, each.kind, each.task_type))
+
+
+def types_of(pools: Sequence[PoolInfo]) -> set[str]:
+    """Returns the task types that these pools serve."""
+    return {task_type for pool in pools for task_type in pool.task_types}
+
+
+def unserved_schedules(infos: Sequence[ScheduleInfo], served: Collection[str], now: datetime) -> list[UnservedSchedule]:
+    """Returns the schedules with ticks to make of whose task type no pool makes any, in their order."""
+    return [
+        UnservedSchedule(info.name, task_type)
+        for info in infos
+        if (task_type := info.served_as) is not None and task_type not in served and _has_ticks(info, now)
+    ]
+
+
+def _has_ticks(info: ScheduleInfo, now: datetime) -> bool:
+    """Returns whether a pool would make a tick of it, now or later."""
+    if info.is_paused(now):
+        return False
+    after = info.last_tick if info.missed_within is None else max(info.last_tick, now - info.missed_within)
+    try:
+        return next(ticks_between(info.schedule, after, info.until), None) is not None
+    except UsageError:  # its row cannot be read
+        return False

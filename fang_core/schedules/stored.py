@@ -282,6 +282,12 @@ class ScheduleInfo(NamedTuple):
         return self.kind is not None
 
     @property
+    def served_as(self) -> str | None:
+        """The task type whose pools make its ticks; None if neither ``put`` nor a class has said that."""
+        task_type = self.task_type if self.is_stored else (self.declared or {}).get("task_type")
+        return task_type if isinstance(task_type, str) else None  # anybody may have written the row
+
+    @property
     def payload(self) -> dict[str, Any]:
         """Returns the fields of its tasks; empty if its class decides about them."""
         try:

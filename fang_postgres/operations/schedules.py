@@ -91,7 +91,7 @@ class ScheduleOperations(OperationsBase):
 
         def decode(rows: Rows) -> Stored:
             now, version = rows[0][:2]
-            infos = [_as_info(row[2:]) for row in rows if row[2] is not None]
+            infos = [as_schedule(row[2:]) for row in rows if row[2] is not None]
             return Stored(now, version, None if version == known else infos)
 
         params = {
@@ -105,7 +105,7 @@ class ScheduleOperations(OperationsBase):
         """Returns all schedules, or the one of this name."""
 
         def decode(rows: Rows) -> Schedules:
-            return Schedules(rows[0][0], [_as_info(row[1:]) for row in rows if row[1] is not None])
+            return Schedules(rows[0][0], [as_schedule(row[1:]) for row in rows if row[1] is not None])
 
         return Operation(self._statements.list_schedules, {"p_name": name}, decode)
 
@@ -170,7 +170,7 @@ class ScheduleOperations(OperationsBase):
 _JSON = tuple(STORED.index(name) for name in ("options", "declared"))
 
 
-def _as_info(row: Sequence[Any]) -> ScheduleInfo:
+def as_schedule(row: Sequence[Any]) -> ScheduleInfo:
     """Returns the schedule of a row, as ``stored_schedules.schedule_columns`` reads it."""
     values = list(row[: len(STORED)])  # more may follow
     for place in _JSON:
@@ -179,7 +179,7 @@ def _as_info(row: Sequence[Any]) -> ScheduleInfo:
 
 
 def _as_first(rows: Rows) -> ScheduleInfo | None:
-    return _as_info(rows[0]) if rows else None
+    return as_schedule(rows[0]) if rows else None
 
 
 def _who(said: Remark, notify: bool) -> dict[str, Any]:

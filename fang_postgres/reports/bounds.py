@@ -6,7 +6,7 @@ MOST_TYPES: Final = 200
 """The most task types that are looked at one by one, in the order of their names."""
 
 MOST_SCHEDULES: Final = 200
-"""The most paused schedules that are shown."""
+"""The most schedules that are paused, or that no pool serves, that are shown."""
 
 SETTINGS: Final = {
     "enable_seqscan": "off",

@@ -5,7 +5,7 @@ Numbers above ``COUNTED`` are estimated from a sample of ``SAMPLED`` pages, and 
 statistics are not used, since they may be missing or stale.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -22,10 +22,12 @@ from fang_core.monitoring.figures import (
 )
 from fang_core.pool.telling.glance import Look
 from fang_core.record import PRIORITIES, PoolInfo, TaskState
+from fang_core.schedules.stored import ScheduleInfo
 from fang_postgres.once import OfSchema, once
 from fang_postgres.operations.liveness import as_beat
 from fang_postgres.operations.managing import managed_types
 from fang_postgres.operations.pools import as_pools, read_version
+from fang_postgres.operations.schedules import as_schedule
 from fang_postgres.operations.stats import StatsReading
 from fang_postgres.reports.counting import (
     COUNTED,
@@ -69,6 +71,7 @@ class ReportStatements(OfSchema):
     notable_runs = once("reports.notable_runs")
     list_types = once("managing.list_types")
     paused_schedules = once("reports.paused_schedules")
+    schedules_without = once("reports.schedules_without")
     look = once("liveness.look")
     read_stats = once("stats.read_stats")
     read_histograms = once("stats.read_histograms")
@@ -150,6 +153,12 @@ class Reports(StatsReading):
     def paused_schedules(self) -> Operation[list[PausedSchedule]]:
         """Returns the schedules that are paused, by name."""
         return Operation(self._statements.paused_schedules, {}, lambda rows: [PausedSchedule(*row) for row in rows])
+
+    def schedules_without(self, served: Collection[str]) -> Operation[list[ScheduleInfo]]:
+        """Returns the schedules that are not paused, and may have ticks to make, of other task types than these, by
+        name."""
+        params = {"p_task_types": sorted(served)}
+        return Operation(self._statements.schedules_without, params, lambda rows: [as_schedule(row) for row in rows])
 
     def look(self) -> Operation[Look]:
         """Returns the counters and locks of all pools, and how long their sessions have been quiet."""

@@ -13,24 +13,28 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     Text,
+    all_,
+    and_,
     bindparam,
+    case,
     cast,
     func,
     literal_column,
+    not_,
     null,
     select,
     text,
     true,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.lifecycle import TERMINAL_STATES
 from fang_core.record import HIGHEST_PRIORITY, LOWEST_PRIORITY, TaskState
 from fang_postgres.reports.bounds import MOST_SCHEDULES, MOST_TYPES
 from fang_postgres.schema import Tables
-from fang_postgres.sql.fragments import within
+from fang_postgres.sql.fragments import array_of, within
 from fang_postgres.sql.schedules import is_paused
 from fang_postgres.sql.stored_schedules import schedule_columns
 from fang_postgres.statement import Statement
@@ -151,6 +155,23 @@ def paused_schedules(t: Tables) -> Statement:
     shown = (columns[name] for name in ("name", "paused_until", "paused_at", "paused_by", "pause_reason"))
     found = select(*shown).where(is_paused(s, func.now())).order_by(s.name)
     return Statement("paused_schedules", found.limit(literal_column(str(MOST_SCHEDULES))))
+
+
+def schedules_without(t: Tables) -> Statement:
+    """Reads the schedules that go on, of other task types than ``p_task_types``: the first ``MOST_SCHEDULES`` by name.
+
+    Those whose only or last time has passed are left out; which of the rest have a tick left, their patterns say.
+    """
+    s = t.schedules.c
+    served = array_of(select(func.unnest(bindparam("p_task_types", type_=ARRAY(Text)))))
+    served_as = case((s.kind.is_not(None), s.task_type), else_=s.declared.op("->>")(literal_column("'task_type'")))
+    goes_on = and_(
+        not_(is_paused(s, func.now())),
+        func.coalesce(s.at > s.last_tick, true()),
+        func.coalesce(s.until > s.last_tick, true()),
+    )
+    found = select(*schedule_columns(s)).where(served_as != all_(served), goes_on).order_by(s.name)
+    return Statement("schedules_without", found.limit(literal_column(str(MOST_SCHEDULES))))
 
 
 def retried(t: Tables) -> Statement:

@@ -7,6 +7,7 @@ from typing import Final
 from starlette.responses import Response
 
 from fang_core.errors import IdInUse, UsageError
+from fang_core.monitoring.unserved import types_of
 from fang_core.record import PoolInfo
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
 from fang_core.schedules.stored import ScheduleInfo
@@ -32,7 +33,7 @@ async def schedules(view: View) -> Response:
     now = datetime.now(UTC)
     infos = sorted((info.with_upcoming(now, SHOWN) for info in shown.rows), key=_next_tick)
     pools: Sequence[PoolInfo] | None = await reader.read("pools", view.queue.pools(), None)
-    served = None if pools is None else {task_type for pool in pools for task_type in pool.task_types}
+    served = None if pools is None else types_of(pools)
     rows = [(info, when(info), _task(info, served), new_task_id()) for info in infos]
     return view.render("schedules.html", rows=rows, shown=shown, done=await done_by(view), unread=reader.unread)
 
@@ -59,10 +60,9 @@ def when(info: ScheduleInfo) -> str:
 
 def _task(info: ScheduleInfo, served: Collection[str] | None) -> tuple[str, str, bool]:
     """Returns the kind and the task type of its tasks, and whether it is known that no pool serves that type."""
-    declared = info.declared or {}
-    task_type = str(info.task_type or declared.get("task_type", ""))
+    task_type = info.served_as or ""
     is_unserved = bool(task_type) and served is not None and task_type not in served
-    return str(info.kind or declared.get("kind", "")), task_type, is_unserved
+    return str(info.kind or (info.declared or {}).get("kind", "")), task_type, is_unserved
 
 
 async def pause(view: View) -> Response:

@@ -20,7 +20,7 @@ from tests.pgbouncer import pgbouncer
 ALL = [
     *("schema", "server", "clock", "pooler", "settings", "connections"),
     *("privileges", "vacuum", "bloat", "indexes", "horizon", "transactions"),
-    *("pools", "served", "runs"),
+    *("pools", "served", "schedules", "runs"),
 ]
 PASSWORD = "not-to-be-shown"
 FACTS = HealthFacts("fang")
@@ -59,6 +59,7 @@ def test_what_is_well(url: str) -> None:
 def test_what_is_wrong_with_the_tables_has_its_command(url: str, owner: "psycopg.Connection[Any]") -> None:
     with Queue(url) as queue:
         queue.insert_task(Nobodys())
+        queue.schedules.put("nightly", Nobodys(), cron="@daily")
     owner.execute("ALTER TABLE fang.fang_tasks SET (autovacuum_enabled = off)")
     [(index,)] = owner.execute(
         "UPDATE pg_index SET indisvalid = false FROM pg_class AS c, pg_namespace AS n"
@@ -73,6 +74,10 @@ def test_what_is_wrong_with_the_tables_has_its_command(url: str, owner: "psycopg
     assert found["indexes"]["remedy"] == f"REINDEX INDEX CONCURRENTLY fang.{index}"
     assert "default_transaction_isolation = serializable, statement_timeout = 3000ms" in found["settings"]["text"]
     assert found["served"]["text"] == "no pool serves task type doctor.nobodys: 1 due"
+    assert (found["schedules"]["level"], found["schedules"]["text"]) == (
+        "warning",
+        "schedule nightly makes no ticks: no pool serves its task type doctor.nobodys",
+    )
     assert found["pools"]["level"] == "error"
     shown = fang("doctor", "--database-url", url)
     assert shown.returncode == 1
@@ -138,7 +143,7 @@ def test_what_a_role_may_not_see_is_said(role: str, owner: "psycopg.Connection[A
     found = checks(role, code=1)
     assert list(found) == ALL
     unknown = {name for name, check in found.items() if check["level"] == "unknown"}
-    assert unknown == {"schema", "pools", "served", "runs"}
+    assert unknown == {"schema", "pools", "served", "schedules", "runs"}
     assert found["privileges"]["level"] == "error"
     assert "to see all" in found["transactions"]["text"]
     owner.execute(grants(ROLE, "worker").encode())

@@ -11,6 +11,7 @@ from fang_cli.watching import queue_status, status_json, status_tables
 from fang_cli.watching.queue_status import status_of
 from fang_core import MemoryQueue, Queueable, Runnable, TaskConfig, TaskFilter, TaskState
 from fang_core.monitoring import checks
+from fang_core.monitoring.figures import UnservedSchedule
 from fang_core.monitoring.life import Life
 from fang_core.monitoring.listing import Count
 from fang_threaded import WorkerPool
@@ -140,6 +141,17 @@ def test_paused_schedules_are_shown(queue: MemoryQueue) -> None:
     assert [(each.name, each.pause_reason) for each in status_of(queue).paused_schedules] == [
         ("nightly", "stocktaking")
     ]
+
+
+def test_schedules_that_make_no_ticks_are_named(queue: MemoryQueue, capsys: pytest.CaptureFixture[str]) -> None:
+    queue.schedules.put("nightly", Report(), every=timedelta(days=1))
+    queue.schedules.put("mails", Mail(), every=timedelta(days=1))
+    with WorkerPool(queue, task_type="common", number_of_workers=1):
+        status = status_of(queue)
+    assert status.unserved_schedules == [UnservedSchedule("mails", "mail")]
+    assert json.loads(status_json.as_json(status))["unserved_schedules"] == [{"name": "mails", "task_type": "mail"}]
+    status_tables.show(status)
+    assert "schedules whose task type no live pool serves\n┏" in capsys.readouterr().out
 
 
 def test_what_waits_and_runs_is_counted_alone_for_the_list_of_queues(queue: MemoryQueue) -> None:

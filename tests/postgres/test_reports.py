@@ -341,6 +341,36 @@ def test_unserved_types_are_those_with_due_tasks_that_no_pool_has(connection: ps
     assert unserved_types(counts, pools) == [UnservedType("b", 2), UnservedType("c", 2), UnservedType("a", 1)]
 
 
+def test_schedules_of_other_task_types_are_those_that_may_have_ticks_left(connection: psycopg.Connection[Any]) -> None:
+    columns = {
+        "served": "kind = 'A', task_type = 'served', every = '1 day'",
+        "unserved": "kind = 'A', task_type = 'other', every = '1 day'",
+        "of a class": """declared = '{"kind": "B", "task_type": "other", "cron": "@daily"}'""",
+        "of a class, served": """declared = '{"kind": "B", "task_type": "served", "cron": "@daily"}'""",
+        "put in place of a class": """kind = 'A', task_type = 'other', every = '1 day',
+                                      declared = '{"kind": "A", "task_type": "served", "cron": "@daily"}'""",
+        "paused": "kind = 'A', task_type = 'other', every = '1 day', paused = true",
+        "paused no more": "kind = 'A', task_type = 'other', every = '1 day', paused = true, paused_until = now()",
+        "once": "kind = 'A', task_type = 'other', at = last_tick + interval '1 day'",
+        "once, done": "kind = 'A', task_type = 'other', at = last_tick",
+        "over": "kind = 'A', task_type = 'other', every = '1 day', until = last_tick",
+        "only its tick is known": "kind = NULL",
+        "spoilt": """declared = '["task_type"]'""",
+    }
+    for name, values in columns.items():
+        connection.execute("INSERT INTO fang.fang_schedules (name, last_tick) VALUES (%s, now())", (name,))
+        connection.execute(f"UPDATE fang.fang_schedules SET {values} WHERE name = '{name}'")  # type: ignore[arg-type]
+    found = run_on(connection, REPORTS.schedules_without({"served", "also"}))
+    assert [info.name for info in found] == [
+        "of a class",
+        "once",
+        "paused no more",
+        "put in place of a class",
+        "unserved",
+    ]
+    assert {info.name for info in run_on(connection, REPORTS.schedules_without(()))} >= {"served", "unserved"}
+
+
 @pytest.mark.parametrize("statistics", ["none", "fresh"])
 def test_the_oldest_due_rows_come_from_the_index(connection: psycopg.Connection[Any], statistics: str) -> None:
     connection.execute(

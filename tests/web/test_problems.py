@@ -68,6 +68,37 @@ def test_the_worst_comes_first() -> None:
     assert found(told, schedules=[paused])[-1].text == "schedule nightly is paused by grace"
 
 
+def test_schedules_that_make_no_ticks_are_told_for_each_task_type() -> None:
+    def put(name: str, **columns: Any) -> ScheduleInfo:
+        stored = {"kind": "A", "task_type": "exports", "metadata": "{}", "every": timedelta(days=1), "anchor": NOW}
+        return ScheduleInfo(name, NOW, **stored | columns)
+
+    told = "schedule nightly makes no ticks: no pool serves its task type exports"
+    declared = {"kind": "A", "task_type": "exports", "cron": "@daily"}
+    silent = pool(seen_at=NOW - timedelta(minutes=1), task_types=("exports",))
+    assert found(schedules=[put("nightly")])[0] == Problem("warn", told, ("schedules",))
+    assert [each.text for each in found(schedules=[ScheduleInfo("nightly", NOW, declared=declared)])] == [told]
+    assert found(pools=[silent], schedules=[put("nightly")])[-1].text == told
+    several = [put("nightly"), put("hourly"), put("other", task_type="other")]
+    assert [each.text for each in found(schedules=several)] == [
+        "2 schedules make no ticks: no pool serves their task type exports",
+        "schedule other makes no ticks: no pool serves its task type other",
+    ]
+    late = {"every": None, "at": NOW, "missed": "skip", "missed_within": timedelta(minutes=1)}
+    rest = [
+        put("served", task_type=WELL.task_types[0]),
+        put("over", until=NOW),
+        put("done", every=None, at=NOW),
+        put("spoilt", every=None),
+        put("spoilt, too", every=None, cron="?"),
+        ScheduleInfo("only its tick is known", NOW),
+        ScheduleInfo("spoilt", NOW, declared={"task_type": 5}),
+        put("late", **late)._replace(last_tick=NOW - timedelta(days=2), at=NOW - timedelta(days=1)),
+    ]
+    assert found(schedules=rest) == []
+    assert len(found(schedules=[put("made up for", every=None, at=NOW)._replace(last_tick=NOW - timedelta(1))])) == 1
+
+
 def test_without_history_pools_and_pauses_are_told() -> None:
     hangs = pool(runs={str(TASK_ID): HUNG})
     [problem] = problems(None, [hangs], [], [])
