@@ -1,11 +1,12 @@
 """Reads what statements return, whatever was written into the tables by hand."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from fang_core.errors import UnreadablePayload
 from fang_core.record import Task, TaskState, as_progress
+from fang_core.schedules.stored import STORED, ScheduleInfo
 from fang_core.words.stored_json import from_json
 from fang_postgres.names import TASK_COLUMNS
 from fang_postgres.statement import Rows
@@ -27,6 +28,17 @@ def found_task(row: Sequence[Any]) -> Task:
     """Returns the task of a row that also has the progress of its run."""
     task = as_task(row)
     return task if row[-1] is None else task._replace(progress=as_progress(as_object(row[-1])))
+
+
+_JSON_OF_SCHEDULES: Final = tuple(STORED.index(name) for name in ("options", "declared"))
+
+
+def as_schedule(row: Sequence[Any]) -> ScheduleInfo:
+    """Returns the schedule of a row, as ``stored_schedules.schedule_columns`` reads it."""
+    values = list(row[: len(STORED)])  # more may follow
+    for place in _JSON_OF_SCHEDULES:
+        values[place] = None if values[place] is None else as_object(values[place])
+    return ScheduleInfo(*values)
 
 
 def _from_json(text: str, task_id: UUID) -> Any:

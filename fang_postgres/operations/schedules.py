@@ -10,13 +10,13 @@ from fang_core.backends.ticks import ScheduleState, Tick
 from fang_core.record import Task
 from fang_core.remarks import Remark
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
-from fang_core.schedules.stored import STORED, ScheduleInfo, Schedules, ScheduleSpec, Verdict
+from fang_core.schedules.stored import ScheduleInfo, Schedules, ScheduleSpec, Verdict
 from fang_core.tasks.insertion import NewTask
 from fang_core.tasks.managing import Pause
 from fang_core.tasks.stored import stored_options
 from fang_postgres.operations.base import OperationsBase
 from fang_postgres.operations.inserts import as_inserted, row_parameters
-from fang_postgres.operations.rows import as_count, as_nothing, as_object
+from fang_postgres.operations.rows import as_count, as_nothing, as_schedule
 from fang_postgres.statement import Operation, Rows
 
 
@@ -165,17 +165,6 @@ class ScheduleOperations(OperationsBase):
         }
         params |= dict(zip(("p_reason", "p_by"), replaced(tick.name), strict=True))
         return Operation(self._statements.tick_stored, params, lambda rows: Verdict(rows[0][0]))
-
-
-_JSON = tuple(STORED.index(name) for name in ("options", "declared"))
-
-
-def as_schedule(row: Sequence[Any]) -> ScheduleInfo:
-    """Returns the schedule of a row, as ``stored_schedules.schedule_columns`` reads it."""
-    values = list(row[: len(STORED)])  # more may follow
-    for place in _JSON:
-        values[place] = None if values[place] is None else as_object(values[place])
-    return ScheduleInfo(*values)
 
 
 def _as_first(rows: Rows) -> ScheduleInfo | None:

@@ -27,7 +27,7 @@ from fang_postgres.once import OfSchema, once
 from fang_postgres.operations.liveness import as_beat
 from fang_postgres.operations.managing import managed_types
 from fang_postgres.operations.pools import as_pools, read_version
-from fang_postgres.operations.schedules import as_schedule
+from fang_postgres.operations.rows import as_schedule
 from fang_postgres.operations.stats import StatsReading
 from fang_postgres.reports.counting import (
     COUNTED,
