@@ -228,7 +228,7 @@ def limit_full(facts: Facts, task: Task) -> Found | None:
     return Found(
         Cause.LIMIT_FULL,
         text,
-        _more(task, str(most + 1)),
+        _more(task, str(most + 1), "It starts when fewer of them run; to allow more" if most else "To let some start"),
         details={"task_type": task.task_type, "limit": most, "running": facts.running} | slot_details(facts.holders),
     )
 
@@ -246,15 +246,14 @@ def key_limit_full(facts: Facts, task: Task) -> Found | None:
     return Found(
         Cause.KEY_LIMIT_FULL,
         text,
-        _more(task, f"--each {key_of(info)} {most + 1}"),
+        _more(task, f"--each {key_of(info)} {most + 1}", "It starts when fewer of them run; to allow more"),
         details={"task_type": task.task_type, "key": task.lane, "limit": most, "running": facts.key_running}
         | slot_details(facts.key_holders),
     )
 
 
-def _more(task: Task, limits: str) -> str:
-    allow = f"fang limits set {quote(task.task_type)} {limits}"
-    return f"It starts when one of them ends; to allow more, in place of all limits of the type: {allow}"
+def _more(task: Task, limits: str, what: str) -> str:
+    return f"{what}, in place of all limits of the type: fang limits set {quote(task.task_type)} {limits}"
 
 
 def rate(facts: Facts, task: Task) -> Found | None:

@@ -232,6 +232,17 @@ def test_the_holders_of_a_limit_are_named() -> None:
     assert [each["id"] for each in told.details["held_by"]] == [each.id for each in holders]
 
 
+def test_nothing_needs_to_end_where_nothing_may_start() -> None:
+    """Nor does the end of one run let a task start where more run than the limit that has been set since."""
+    limited = type_of(settings=FlowSettings(max_running=2))
+    none = type_of(settings=FlowSettings(max_running=0))
+    more = ", in place of all limits of the type: fang limits set prints "
+    assert explained(facts_of(task_of(), type=limited, running=2)).remedy == (
+        f"It starts when fewer of them run; to allow more{more}3"
+    )
+    assert explained(facts_of(task_of(), type=none)).remedy == f"To let some start{more}1"
+
+
 def test_a_count_that_was_cut_says_so() -> None:
     told = explained(facts_of(task_of(lane=None), ahead=MOST_AHEAD))
     assert told.text.startswith("At least 1,000 due tasks of its task type prints come before it")
