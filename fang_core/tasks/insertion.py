@@ -231,7 +231,10 @@ def refuse_equal(rows: Iterable[NewTask]) -> None:
 def refuse_terms(row: NewTask) -> None:
     """Raises ``UsageError`` if the row, which is that of a schedule, has terms of its own."""
     if row.terms is not None:
-        raise UsageError(f"{row.kind}: tasks of a schedule are unique while they wait or run, or not at all")
+        raise UsageError(
+            f"{row.kind}: tasks of a schedule are unique while they wait or run, or not at all: "
+            "give uniq=False, or a Unique with by= only"
+        )
 
 
 def twin_of(twin: Task) -> TwinExists:

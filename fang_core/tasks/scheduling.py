@@ -6,6 +6,7 @@ A method checks its arguments and makes a ``ScheduleCall``; the queue has its ba
 from __future__ import annotations
 
 import builtins
+import inspect
 from collections.abc import Awaitable
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeAlias, TypeVar, Unpack
@@ -13,7 +14,7 @@ from uuid import UUID
 
 from uuid_utils import uuid7
 
-from fang_core.errors import UsageError
+from fang_core.errors import UsageError, WrongArguments
 from fang_core.record import Task
 from fang_core.remarks import Remark, remark
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
@@ -34,6 +35,7 @@ from fang_core.tasks.managing import pause
 from fang_core.tasks.options import InsertOptions
 from fang_core.tasks.runnable import BaseRunnable
 from fang_core.tasks.stored import stored_row
+from fang_core.words.naming import no_option
 
 T = TypeVar("T")
 
@@ -60,6 +62,15 @@ class ScheduleCall(NamedTuple, Generic[T]):
 LIST: Final = ScheduleCall[Schedules]("list_all")
 
 
+_NOT_FOR_SCHEDULES: Final = ("scheduled_at", "delay")
+_OF_PUT: Final = {
+    *inspect.getfullargspec(schedule_spec).kwonlyargs,
+    *("reason", "by", "connection"),
+    *InsertOptions.__annotations__.keys() - set(_NOT_FOR_SCHEDULES),
+}
+"""The keywords of ``put``."""
+
+
 def put_call(spec: ScheduleSpec, row: NewTask, said: Remark) -> ScheduleCall[ScheduleInfo]:
     """Returns the call of ``put``. Raises ``UsageError``."""
     if row.uniq_hash is not None:
@@ -69,13 +80,16 @@ def put_call(spec: ScheduleSpec, row: NewTask, said: Remark) -> ScheduleCall[Sch
 
 def task_of_schedule(task: BaseRunnable | ScheduleInfo, options: InsertOptions, rules: Rules) -> NewTask:
     """Returns what a schedule stores of its task. Raises ``UsageError`` or ``PayloadError``."""
+    for option in options:
+        if option not in InsertOptions.__annotations__:
+            raise WrongArguments(f"put: {no_option(option, _OF_PUT)}")
     if isinstance(task, ScheduleInfo):
         if options:
             raise UsageError(
                 f"{', '.join(options)}: a schedule keeps the options that it has; give a task with new ones"
             )
         return stored_row(task, UUID(int=0))
-    for option in ("scheduled_at", "delay"):
+    for option in _NOT_FOR_SCHEDULES:
         if options.get(option) is not None:
             raise UsageError(f"{option}= is not for a schedule, which says itself when its tasks are due")
     if isinstance(options.get("expires"), datetime):
