@@ -91,8 +91,11 @@ def end_of_pause(lasts: timedelta | None, until: datetime | None, tz: tzinfo | N
     """Returns until when a pause lasts; None until it is ended. Whether it has passed is for the database's clock."""
     if lasts is not None and until is not None:
         raise UsageError("give --for or --until, not both")
-    end = in_zone("--until", until, tz)
-    return lasts if end is None else end
+    if lasts is not None:
+        from fang_core.tasks.arguments import checked_span
+
+        return checked_span("--for", lasts)
+    return in_zone("--until", until, tz)
 
 
 def whoami() -> str:

@@ -114,7 +114,8 @@ def put(
     """
     from fang_cli.targets import find_task_class
 
-    if task is not None and [given["cron"], given["every"], given["at"]].count(None) != 2:
+    times = sum(given[name] is not None for name in ("cron", "every", "at"))
+    if times > 1 or (times == 0 and task is not None):
         raise UsageError("give one of --cron, --every and --at")
     words = chosen_masks()
     given["by"] = given["by"] or arguments.whoami()

@@ -184,6 +184,8 @@ def test_limits_are_set_listed_and_removed(url: str, printed: Run) -> None:
         ("limits set mail --fair a --weight a", "--weight must be a key and a whole number, as in acme=3, not 'a'"),
         ("limits set mail --each a 2 --fair b", "a task has one key"),
         ("queues pause mail --for 5m --until 2090-01-01", "give --for or --until, not both"),
+        ("queues pause mail --for 0", "--for must be more than zero, and a hundred years at most"),
+        ("schedules pause nightly --for 0s", "--for must be more than zero, and a hundred years at most"),
         ("queues pause mail --for soon", "--for must be a span of time such as 90s, 15m, 6h or 2d, not 'soon'"),
         ("queues pause mail --until tomorrow", "--until must be a time such as 2026-12-24T18:00+01:00, not 'tomorrow'"),
         ("queues pause mail --until 2090-01-01", "--until has no zone: add --tz Europe/Berlin"),

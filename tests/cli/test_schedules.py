@@ -156,6 +156,9 @@ def test_what_is_not_given_stays(url: str, printed: Run, refused: Refused) -> No
     assert (after["cron"], after["every"], after["tz"], after["overlap"]) == ("@daily", None, "Asia/Tokyo", "skip")
     assert (after["missed"], after["missed_within"], after["pause_on_failure"]) == ("latest", None, False)
     assert (after["payload"]["pages"], after["options"]["max_retries"]) == (7, 3)
+    assert refused("put", "nightly", "--every", "5m", "--at", "2099-12-24T18:00") == (
+        "2 fang: give one of --cron, --every and --at"
+    )
     assert refused("put", "nightly", "--priority", "1", "--args", "{}") == (
         "2 fang: --priority, --args: name the class of the task too, as in app.tasks:Report"
     )
