@@ -1,5 +1,6 @@
 """Shows task types: how they stand, whether they are paused, their limits; pauses and resumes them."""
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final, NamedTuple
 
@@ -30,12 +31,14 @@ class QueueRow(NamedTuple):
         now: how it stands, if that is known.
         info: if it is paused or limited, how.
         rules: its limits, in words.
+        declared: what each class says of them in the code, in words.
     """
 
     name: str
     now: TypeStats | None
     info: TypeInfo | None
     rules: list[str]
+    declared: list[str]
 
 
 async def queues(view: View) -> Response:
@@ -55,7 +58,7 @@ async def queue(view: View) -> Response:
     stats = await reader.stats(since, task_types=[name])
     infos = await _read_types(reader, view)
     rows = _rows(stats, [info for info in infos if info.task_type == name])
-    row = next((each for each in rows if each.name == name), QueueRow(name, None, None, []))
+    row = next((each for each in rows if each.name == name), QueueRow(name, None, None, [], []))
     chart = throughput(stats.points, stats.since, stats.until) if stats and stats.points else Markup("")
     kinds: list[KindStats] = [each for each in stats.kinds if each.task_type == name] if stats else []
     return view.render(
@@ -83,13 +86,17 @@ def _rows(stats: Stats | None, infos: list[TypeInfo]) -> list[QueueRow]:
     now = {each.task_type: each for each in (stats.types if stats else ())}
     known = {info.task_type: info for info in infos}
     return [
-        QueueRow(name, now.get(name), known.get(name), [str(rule) for rule in _rules(known.get(name))])
-        for name in sorted({*now, *known})
+        QueueRow(name, now.get(name), info, *([], []) if info is None else (_texts(info.rules), _declared(info)))
+        for name, info in ((name, known.get(name)) for name in sorted({*now, *known}))
     ]
 
 
-def _rules(info: TypeInfo | None) -> tuple[FlowRule, ...]:
-    return () if info is None else info.rules
+def _declared(info: TypeInfo) -> list[str]:
+    return [f"{kind}: {'; '.join(_texts(rules)) or 'no limits'}" for kind, rules in sorted(info.declared.items())]
+
+
+def _texts(rules: Iterable[FlowRule]) -> list[str]:
+    return [str(rule) for rule in rules]
 
 
 # What is changed ------------------------------------------------------------------------------------------------------

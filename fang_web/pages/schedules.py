@@ -34,7 +34,7 @@ async def schedules(view: View) -> Response:
     infos = sorted((info.with_upcoming(now, SHOWN) for info in shown.rows), key=_next_tick)
     pools: Sequence[PoolInfo] | None = await reader.read("pools", view.queue.pools(), None)
     served = None if pools is None else types_of(pools)
-    rows = [(info, when(info), _task(info, served), new_task_id()) for info in infos]
+    rows = [(info, when(info), _in_code(info), _task(info, served), new_task_id()) for info in infos]
     return view.render("schedules.html", rows=rows, shown=shown, done=await done_by(view), unread=reader.unread)
 
 
@@ -56,6 +56,11 @@ def when(info: ScheduleInfo) -> str:
             return f"every {span(schedule.interval)}"
         case ScheduleOnce():
             return f"once, at {clock(schedule.at)}"
+
+
+def _in_code(info: ScheduleInfo) -> str:
+    """Returns when a class is due, in words, if this was put in the place of its schedule."""
+    return when(info._replace(kind=None, tz=None)) if info.is_stored and info.declared else ""
 
 
 def _task(info: ScheduleInfo, served: Collection[str] | None) -> tuple[str, str, bool]:

@@ -103,7 +103,7 @@ async def test_tables_are_short_and_can_be_searched() -> None:
     told = stats(*(kind_stats(f"Kind{n}") for n in range(1_000)), types=many)
     queue = TellingQueue(told, [pool(*(live_run() for _ in range(100)), id=UUID(int=n)) for n in range(200)])
     for n in range(300):
-        await queue.schedules.put(f"schedule-{n}", WebMail(), every=timedelta(hours=1))
+        await queue.schedules.put(f"schedule-{n}", WebMail(), every=timedelta(hours=1), task_type="mails")
     for path, of_what, sizes in (
         ("/", "4,970 more such things", (b"<tr>", 201)),
         ("/kinds", "800 more kinds", (b"<tr>", 201)),
@@ -187,6 +187,26 @@ async def test_schedules_show_their_next_five_ticks() -> None:
     assert len(re.findall(r"<li>\w{3} [^<]*02:30", html)) == 5
     assert "every 5 min" in text
     assert "by grace: too often" in text
+
+
+async def test_what_people_changed_is_shown_beside_what_the_code_says() -> None:
+    queue = AsyncMemoryQueue()
+    queue.state.managing.declare([Declaration("mails", {"WebMail": rules_as_json([Limit(5), Limit(1, by="to")])})])
+    await queue.limits.set("mails", [Limit(2)], reason="slow disk", by="ada")
+    told = "by ada: slow disk. In the code: WebMail: 5 at once; 1 at once for each to."
+    assert told in text_of(await shown(queue, "/queues/mails"))
+
+    declared = {"kind": "WebMail", "task_type": "mails", "cron": "0 3 * * *", "tz": "Europe/Berlin"}
+    queue.state.schedules.declare({"WebMail": declared}, ())
+    assert "In the code" not in await shown(queue, "/schedules")
+    await queue.schedules.put("WebMail", WebMail(), every=timedelta(hours=1), tz="Asia/Tokyo", reason="more", by="ada")
+    told = text_of(await shown(queue, "/schedules"))
+    assert "by ada: more In the code 0 3 * * * in Europe/Berlin, in place of which this was put" in told
+    await queue.schedules.pause("WebMail", reason="busy", by="ada")
+    assert text_of(await shown(queue, "/schedules")).count("by ada: busy") == 1
+
+    await queue.limits.remove("mails")
+    assert "In the code" not in await shown(queue, "/queues/mails")
 
 
 async def test_queues_show_pauses_and_limits() -> None:
