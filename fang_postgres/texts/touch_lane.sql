@@ -13,7 +13,9 @@ WITH setting AS MATERIALIZED
     OR s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL) AS is_counted, (s.paused AND coalesce(s.paused_until > now(), true)
     OR coalesce(s.settling_until > now(), false)) AS is_stopped, ((s.max_running IS NOT NULL OR s.max_running_per_key IS NOT NULL
     OR s.rate_interval IS NOT NULL OR s.key_rate_interval IS NOT NULL) OR s.fair OR (s.paused AND coalesce(s.paused_until > now(), true)
-    OR coalesce(s.settling_until > now(), false))) AS is_managed,
+    OR coalesce(s.settling_until > now(), false))) AS is_managed, greatest(1024, CAST(current_setting('max_locks_per_transaction') AS bigint)
+    * (CAST(current_setting('max_connections') AS integer)
+      + CAST(current_setting('max_prepared_transactions') AS integer)) / 2) AS stripes,
     CASE WHEN s.paused AND s.paused_until IS NULL THEN NULL
       ELSE nullif(greatest(CASE WHEN s.paused THEN s.paused_until END, s.settling_until), 'infinity')
       END AS stopped_until
@@ -51,7 +53,8 @@ looked AS MATERIALIZED
       WHEN walk.until > room.at THEN 0
       WHEN seen.free <= 0 THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
-        'fang', 1718513256 + (hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 1023)))
+        'fang', 1718513256 + mod(hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 9223372036854775807,
+          room.stripes)))
         THEN least(seen.free, CAST(least($3::INTEGER,
           CASE WHEN room.key_every IS NOT NULL THEN (
             SELECT coalesce(nullif(room.key_burst - (CAST(extract(epoch FROM c.tat - c.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every, 0), -1) FROM (
