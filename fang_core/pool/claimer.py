@@ -305,6 +305,8 @@ class Claimer:
         if self._options.retries_first and claim.room is not None:
             self._say_that_retries_wait(task_type)
         is_busy, is_over, overlaps = self._policy.claimed_lanes(request, claim, began=began, ended=time.monotonic())
+        if not claim.is_managed:
+            self._drains.look_again_at_plain_types()
         await self._hand_out(claim, began, is_busy=is_busy)
         if is_busy and claim.is_counted and not overlaps:
             # Runs that take no time go first, so that the next claim is for their workers, too, and not for a few.

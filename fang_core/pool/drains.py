@@ -48,6 +48,11 @@ class Drains:
         """Returns the drains that a claim which begins now may end: it sees all that was inserted before them."""
         return tuple(self._open)
 
+    def look_again_at_plain_types(self) -> None:
+        """Notes that a type is no longer managed: no claim has looked whether it has tasks among the plain ones."""
+        for drain in self._open:
+            drain.empty.discard(PLAIN)
+
     def end_all(self) -> None:
         """Ends every drain, as the pool has stopped."""
         for drain in self.present():

@@ -835,6 +835,19 @@ def test_a_drain_does_not_wait_for_a_paused_type(managing: Pool, left: LaneClaim
     assert draining.has_ended
 
 
+def test_a_drain_looks_at_plain_types_again_when_a_type_has_become_one(managing: Pool) -> None:
+    """As when a pause has ended, of a type that has no limits."""
+    managing.store.reply("claim_lanes", lanes(room=None, look_in=3.0), lanes(is_managed=False))
+    draining = managing.runtime.begin(managing.claimer.drained())
+    managing.start()
+    assert len(managing.claims) == 1  # which has found nothing among the plain types
+    managing.store.reply("claim", claim(1))
+    managing.runtime.advance(3.1)
+    assert not draining.has_ended
+    managing.end(managing.take())
+    assert draining.has_ended
+
+
 def test_a_drain_waits_for_a_key_whose_rate_allows_a_start_later(managing: Pool) -> None:
     managing.store.reply("claim_lanes", lanes(), lanes(look_in=3.0), lanes(1), lanes())
     managing.start()
