@@ -25,16 +25,17 @@ class Period(NamedTuple):
 def after_conflict(twin: Task, row: NewTask, due: datetime, now: datetime, *, is_due_given: bool) -> Task:
     """Returns the task that kept the row out, as ``on_conflict`` has it; unchanged unless it waits.
 
-    Without a due time of its own the insert is due now, which changes nothing for a task that is due already. A task
-    that has run before waits at least until its next run.
+    Without a due time of its own the insert is due now, which changes nothing for a task that is due already, except
+    that its time to expire counts from now. A task that has run before waits at least until its next run.
     """
     if row.on_conflict not in {"replace", "postpone"} or twin.state not in DUE_STATES:
         return twin
+    asked = due
     if not is_due_given:
         due = min(due, twin.scheduled_at)
     if twin.attempt > 0:
         due = max(due, twin.scheduled_at)
-    new = row.inserted(due, now)
+    new = row.inserted(max(due, asked), now)
     postponed = twin._replace(scheduled_at=due, expires_at=new.expires_at, updated_at=now)
     if row.on_conflict == "postpone":
         return postponed

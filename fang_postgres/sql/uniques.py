@@ -156,8 +156,8 @@ def change_twins(t: Tables, *, replaces: bool) -> Statement:
     """Gives waiting tasks the due time, and with ``replaces`` also payload and options, of the rows they kept out.
 
     The fence is that of ``outcomes``: arrays that are sorted by id. What was claimed since it was read stays as it is.
-    Without a due time of its own an insert is due now, and a task that is due already keeps its place; one that has
-    run before waits at least until its next run.
+    Without a due time of its own an insert is due now, and a task that is due already keeps its place, but expires so
+    long after now; one that has run before waits at least until its next run.
     """
     task = aliased(t.tasks, "t")
     c = task.c
@@ -166,13 +166,13 @@ def change_twins(t: Tables, *, replaces: bool) -> Statement:
     def of_row(name: str, type_: Any) -> ColumnElement[Any]:
         return Grouping(bindparam(name, type_=ARRAY(type_)))[place]
 
-    due = due_of_insert()
+    asked = due_of_insert()
     is_given = or_(SET_BY_HAND.is_not(None), DELAY.is_not(None))
-    wanted = case((is_given, due), else_=func.least(c.scheduled_at, due))
+    wanted = case((is_given, asked), else_=func.least(c.scheduled_at, asked))
     due = case((c.attempt > literal_column("0"), func.greatest(c.scheduled_at, wanted)), else_=wanted)
     values: dict[str, Any] = {
         "scheduled_at": due,
-        "expires_at": expiry(due, of_row("p_expires", Double)),
+        "expires_at": expiry(func.greatest(due, asked), of_row("p_expires", Double)),
         "updated_at": func.clock_timestamp(),  # not now(): it tells two changes in one transaction apart
     }
     if replaces:

@@ -6,11 +6,12 @@ changed AS
 FROM moment) ELSE least(t.scheduled_at, (SELECT moment.due
 FROM moment)) END) ELSE CASE WHEN ($1::TIMESTAMP WITH TIME ZONE IS NOT NULL OR $2::INTERVAL IS NOT NULL) THEN (SELECT moment.due
 FROM moment) ELSE least(t.scheduled_at, (SELECT moment.due
-FROM moment)) END END, updated_at=clock_timestamp(), expires_at=coalesce($3::TIMESTAMP WITH TIME ZONE, CASE WHEN (($4::DOUBLE PRECISION[])[width_bucket(t.id, $5::UUID[])] IS NOT NULL) THEN least(CASE WHEN (t.attempt > 0) THEN greatest(t.scheduled_at, CASE WHEN ($1::TIMESTAMP WITH TIME ZONE IS NOT NULL OR $2::INTERVAL IS NOT NULL) THEN (SELECT moment.due
+FROM moment)) END END, updated_at=clock_timestamp(), expires_at=coalesce($3::TIMESTAMP WITH TIME ZONE, CASE WHEN (($4::DOUBLE PRECISION[])[width_bucket(t.id, $5::UUID[])] IS NOT NULL) THEN least(greatest(CASE WHEN (t.attempt > 0) THEN greatest(t.scheduled_at, CASE WHEN ($1::TIMESTAMP WITH TIME ZONE IS NOT NULL OR $2::INTERVAL IS NOT NULL) THEN (SELECT moment.due
 FROM moment) ELSE least(t.scheduled_at, (SELECT moment.due
 FROM moment)) END) ELSE CASE WHEN ($1::TIMESTAMP WITH TIME ZONE IS NOT NULL OR $2::INTERVAL IS NOT NULL) THEN (SELECT moment.due
 FROM moment) ELSE least(t.scheduled_at, (SELECT moment.due
-FROM moment)) END END + ($4::DOUBLE PRECISION[])[width_bucket(t.id, $5::UUID[])] * '1 s'::interval, '9999-12-29 00:00:00+00'::timestamptz) END) WHERE t.id = ANY (array((SELECT locked.id
+FROM moment)) END END, (SELECT moment.due
+FROM moment)) + ($4::DOUBLE PRECISION[])[width_bucket(t.id, $5::UUID[])] * '1 s'::interval, '9999-12-29 00:00:00+00'::timestamptz) END) WHERE t.id = ANY (array((SELECT locked.id
 FROM fang.fang_tasks AS locked
 WHERE locked.id = ANY (array((SELECT unnest($5::UUID[]) AS unnest_1))) ORDER BY locked.id FOR NO KEY UPDATE))) AND ($5::UUID[])[width_bucket(t.id, $5::UUID[])] = t.id AND ($6::BIGINT[])[width_bucket(t.id, $5::UUID[])] = t.attempt AND CAST(t.state AS TEXT) IN ('new', 'retried') RETURNING t.id, CAST(t.metadata AS TEXT) AS metadata, t.kind, t.task_type, CAST(t.state AS TEXT) AS state, t.priority, t.retries, t.max_retries, t.crashes, t.attempt, t.scheduled_at, t.created_at, t.updated_at, t.error_message, CAST(t.errors AS TEXT) AS errors, t.pool_id, CASE WHEN (t.claimed_at IS NOT NULL) THEN least(greatest(t.claimed_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS claimed_at, t.uniq_hash, CAST(t.headers AS TEXT) AS headers, CASE WHEN (t.timeout IS NOT NULL) THEN least(greatest(t.timeout, '1 us'::interval), '36600 days'::interval) END AS timeout, CASE WHEN (t.expires_at IS NOT NULL) THEN least(greatest(t.expires_at, '0001-01-03 00:00:00+00'::timestamptz), '9999-12-29 00:00:00+00'::timestamptz) END AS expires_at, CAST(t.cancel_request AS TEXT) AS cancel_request, t.group_limit, t.lane),
 woken AS

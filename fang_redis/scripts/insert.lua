@@ -141,13 +141,14 @@ local function move(id, r)
   local v, i = look(id), r.i
   if v.s ~= 'new' and v.s ~= 'retried' then return end
   settle(); leave(id, v)
-  local at = due_of(i)
+  local asked = due_of(i)
+  local at = asked
   if not is_due_given and tonumber(v.d) < tonumber(at) then at = v.d end
   if v.a > 0 and tonumber(v.d) > tonumber(at) then at = v.d end
   v.d, v.u = at, plus(math.max(now_us, v.u + 1), 0)
   call('HSET', row(id), 'd', v.d, 'u', v.u)
   local function set(name, value) if value then call('HSET', row(id), name, value) else call('HDEL', row(id), name) end end
-  set('X', expires_at(i, at))
+  set('X', expires_at(i, tonumber(at) < tonumber(asked) and asked or at))
   if r.terms.on_conflict == 'replace' then
     v.T, v.p, v.L = ARGV[i + 2], tonumber(ARGV[i + 3]), lane_in(i)
     set('T', v.T); set('p', ARGV[i + 3]); set('L', v.L)

@@ -230,6 +230,18 @@ class UniquenessSuite:
             first = backend.insert(backend.note(text=text), uniq=uniq)
             assert backend.insert(backend.note(text=text), uniq=uniq).scheduled_at == first.scheduled_at
 
+    def test_a_task_that_is_due_expires_no_sooner_than_a_new_one(self, backend: Backend) -> None:
+        """Otherwise nothing would run for an insert that meets a task which has expired, and waits to be cancelled."""
+        for text, uniq, number in (("a", REPLACING, 2), ("b", POSTPONING, 1)):
+            ago = datetime.now(UTC) - 2 * HOUR
+            first = backend.insert(backend.note(n=1, text=text), uniq=uniq, scheduled_at=ago, expires=HOUR)
+            again = backend.insert(backend.note(n=2, text=text), uniq=uniq, expires=HOUR)
+            assert (again.id, again.scheduled_at) == (first.id, first.scheduled_at)
+            assert again.expires_at is not None
+            assert is_near(again.expires_at, ago + 3 * HOUR)
+            assert backend.drain() == 1
+            assert [note.n for note in backend.journal[-1:]] == [number]
+
     def test_a_task_that_has_run_waits_for_its_next_run_at_least(self, backend: Backend) -> None:
         for text, uniq, number in (("a", REPLACING, 2), ("b", POSTPONING, 1)):
             backend.insert(backend.note(n=1, ending="later", text=text), uniq=uniq)

@@ -178,6 +178,18 @@ class TakesItsPlaceAway(InsertsOtherwise):
         return {"delay": timedelta(0)} | options
 
 
+class ExpiresByWhenTheTwinWasDue(InsertsOtherwise):
+    """An insert without a due time leaves a task that is due as expired as it was."""
+
+    caught_by = (UniquenessSuite.test_a_task_that_is_due_expires_no_sooner_than_a_new_one,)
+
+    @classmethod
+    def other(cls, options: dict[str, Any]) -> dict[str, Any]:
+        expires = options.get("expires")
+        is_late = isinstance(expires, timedelta) and not options.keys() & {"scheduled_at", "delay"}
+        return options | {"expires": datetime.now(UTC) - HOUR} if is_late else options
+
+
 class IgnoresTheTransaction(InsertsOtherwise):
     caught_by = (UniquenessSuite.test_what_is_rolled_back_kept_nobody_out,)
     in_database = True

@@ -561,6 +561,21 @@ MUTANTS: Final = (
         r"Empty",
     ),
     Mutant(
+        "a drain ends though a type whose pause has ended was not looked at",
+        [Edit("fang_core/pool/drains.py", "            drain.empty.discard(PLAIN)", "            pass")],
+        InTest("tests/core/pool/test_claimer.py::test_a_drain_looks_at_plain_types_again_when_a_type_has_become_one"),
+        r"assert not True",
+    ),
+    Mutant(
+        "an insert that meets a task which is due and has expired leaves it expired",
+        [Edit("fang_core/backends/conflicts.py", "row.inserted(max(due, asked), now)", "row.inserted(due, now)")],
+        InTest(
+            "tests/conformance/test_pools.py::TestEveryBackend"
+            "::test_a_task_that_is_due_expires_no_sooner_than_a_new_one[memory-threaded]"
+        ),
+        r"is_near",
+    ),
+    Mutant(
         "an isolated run that is cancelled while its child starts waits until that has started",
         [
             Edit(
