@@ -12,7 +12,6 @@ from fang_cli.managing import schedule_arguments
 from fang_cli.options import DATABASE, JSON, MASK, PAUSE, SAID, options, queue_at
 from fang_cli.settings import chosen_masks
 from fang_core.errors import UsageError
-from fang_core.monitoring.unserved import types_of
 
 if TYPE_CHECKING:
     from fang_backends.queues import OwnQueue
@@ -233,5 +232,4 @@ def _told(queue: "OwnQueue", infos: "Sequence[ScheduleInfo]", words: frozenset[s
     """Returns schedules as people read them, and which of them no pool serves."""
     from fang_cli.managing import showing_schedules as showing
 
-    served = types_of(queue.pools()) if infos else set()
-    return showing.as_text(infos, words, served)
+    return showing.as_text(infos, words, queue.pools() if infos else ())

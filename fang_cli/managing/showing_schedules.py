@@ -1,14 +1,16 @@
 """Shows what ``fang schedules`` has read: as JSON for programs, or as text for people."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fang_cli.json_text import as_json as document
 from fang_core.errors import UsageError
 from fang_core.masking.masks import masks_of
-from fang_core.record import DEFAULT_MAX_RETRIES
+from fang_core.monitoring.figures import UnservedSchedule
+from fang_core.monitoring.unserved import types_of, unserved_schedule
+from fang_core.record import DEFAULT_MAX_RETRIES, PoolInfo
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.schedules.upcoming import Upcoming
 from fang_core.words.naming import meant
@@ -57,9 +59,9 @@ def _as_mark(tick: Upcoming) -> dict[str, Any]:
 # For people -----------------------------------------------------------------------------------------------------------
 
 
-def as_text(infos: Sequence[ScheduleInfo], words: frozenset[str], served: Collection[str]) -> str:
-    """Returns a paragraph for each schedule, without what these words mask; ``served`` are the task types of pools."""
-    return "\n\n".join("\n".join(map(printable, _lines(info, words, served))) for info in infos) or "no schedules"
+def as_text(infos: Sequence[ScheduleInfo], words: frozenset[str], pools: Sequence[PoolInfo]) -> str:
+    """Returns a paragraph for each schedule, without what these words mask, and what pools lack to make its ticks."""
+    return "\n\n".join("\n".join(map(printable, _lines(info, words, pools))) for info in infos) or "no schedules"
 
 
 def of_pause(info: ScheduleInfo) -> str:
@@ -67,15 +69,18 @@ def of_pause(info: ScheduleInfo) -> str:
     return printable(f"schedule {info.name} is paused{_until(info)}")
 
 
-def _lines(info: ScheduleInfo, words: frozenset[str], served: Collection[str]) -> Iterator[str]:
+def _lines(info: ScheduleInfo, words: frozenset[str], pools: Sequence[PoolInfo]) -> Iterator[str]:
     yield info.name
     if info.paused:
         since = _who(info.paused_at, info.paused_by, info.pause_reason)
         yield f"  paused  {_until(info).strip() or 'until it is resumed'}, since {since}"
     yield f"  task    {_task(info, words)}"
     yield f"  due     {_due(info)}"
-    if (task_type := info.served_as) is not None and task_type not in served:
-        yield f"  pools   none serves its task type{meant(task_type, sorted(served))}, so no tick is made"
+    match unserved_schedule(info, pools):
+        case UnservedSchedule(_, task_type, None):
+            yield f"  pools   none serves its task type{meant(task_type, sorted(types_of(pools)))}, so no tick is made"
+        case UnservedSchedule():
+            yield "  pools   none of its task type has its class, so no tick is made"
     for number, tick in enumerate(info.upcoming):
         yield f"  {'next' if number == 0 else '':7} {tick}"
     if not info.upcoming and not info.paused:

@@ -22,7 +22,7 @@ from fang_core.monitoring.life import Life
 from fang_core.monitoring.notable import notable_runs
 from fang_core.monitoring.problems import told_ago
 from fang_core.monitoring.stats import Stats
-from fang_core.monitoring.unserved import types_of, unknown_kinds, unserved_schedules, unserved_types
+from fang_core.monitoring.unserved import unknown_kinds, unserved_schedules, unserved_types
 from fang_core.pool.telling.glance import EVERY, Glance, Look
 from fang_core.record import PoolInfo, Task, TaskState
 from fang_core.schedules.stored import ScheduleInfo
@@ -85,7 +85,7 @@ def status_of(queue: Backend) -> Status:
         paused_schedules=list(_paused_schedules(schedules)),
         unserved_types=unserved_types(counts, alive),
         unknown_kinds=unknown_kinds(counts, alive),
-        unserved_schedules=unserved_schedules(schedules, types_of(alive), now),
+        unserved_schedules=unserved_schedules(schedules, alive, now),
         unread=(),
     )
 

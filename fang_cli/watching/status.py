@@ -39,7 +39,7 @@ class Status:
         types: the task types that are paused, or have limits.
         paused_schedules: the schedules that are paused.
         unserved_types, unknown_kinds: those that no live pool serves or knows.
-        unserved_schedules: the schedules whose task type no live pool serves, so that they make no ticks.
+        unserved_schedules: the schedules of which no live pool makes ticks.
         unread: the names of statements that took too long; their data is missing.
         may_be_hidden: whether row-level security decides which tasks the role sees.
     """

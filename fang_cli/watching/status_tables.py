@@ -116,9 +116,9 @@ def _left_alone(status: Status) -> Iterator[Table]:
         ],
     )
     yield (
-        "schedules whose task type no live pool serves",
-        ("schedule", "task type"),
-        [(each.name, each.task_type) for each in status.unserved_schedules],
+        "schedules of which no live pool makes ticks",
+        ("schedule", "task type", "class that its pools lack"),
+        [(each.name, each.task_type, each.kind or "") for each in status.unserved_schedules],
     )
     yield (
         "tasks in progress that no pool holds",

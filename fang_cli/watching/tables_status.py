@@ -9,7 +9,7 @@ from fang_cli.watching.status import Status
 from fang_core.monitoring.life import Life
 from fang_core.monitoring.problems import told_ago
 from fang_core.monitoring.reading import checked_range
-from fang_core.monitoring.unserved import types_of, unknown_kinds, unserved_schedules, unserved_types
+from fang_core.monitoring.unserved import unknown_kinds, unserved_schedules, unserved_types
 from fang_core.pool.telling.glance import EVERY, Glance
 from fang_postgres.monitoring.reading import read_history
 from fang_postgres.reports.reports import Reports
@@ -44,7 +44,7 @@ def read_status_of_tables(url: str, schema: str) -> Status:
         now = datetime.now(UTC) if stats is None else stats.until
         lives = {pool.id: glance.life(pool.id, told_ago(pool, now)) for pool in pools}
         alive = [pool for pool in pools if lives[pool.id] is Life.ALIVE]
-        schedules = reader.ask(reports.schedules_without(types_of(alive))) or []
+        schedules = reader.ask(reports.unserved_schedules([pool.id for pool in alive])) or []
         may_be_hidden = reader.ask(reports.hides_rows()) or False
     return Status(
         counts=counts,
@@ -60,7 +60,7 @@ def read_status_of_tables(url: str, schema: str) -> Status:
         paused_schedules=paused_schedules,
         unserved_types=unserved_types(counts, alive),
         unknown_kinds=unknown_kinds(counts, alive),
-        unserved_schedules=unserved_schedules(schedules, types_of(alive), now),
+        unserved_schedules=unserved_schedules(schedules, alive, now),
         unread=reader.unread,
         may_be_hidden=may_be_hidden,
     )

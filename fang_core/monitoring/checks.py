@@ -104,8 +104,10 @@ def served(types: Sequence[UnservedType], kinds: Sequence[UnknownKind]) -> Check
 def schedules(unserved: Sequence[UnservedSchedule]) -> Check:
     """Judges whether some pool that lives makes the ticks of each schedule."""
     if not unserved:
-        return Check("schedules", Level.OK, "every schedule with ticks to come has a pool that serves its task type")
-    remedy = "start a pool that serves the type; or remove the schedule: fang schedules remove NAME"
+        return Check("schedules", Level.OK, "every schedule with ticks to come has a pool that makes them")
+    starts = ["start a pool that serves the type"] if any(each.kind is None for each in unserved) else []
+    starts += ["deploy the class to its workers"] if any(each.kind is not None for each in unserved) else []
+    remedy = f"{', and '.join(starts)}; or remove the schedule: fang schedules remove NAME"
     return Check("schedules", Level.WARNING, some(no_ticks(unserved)), remedy)
 
 

@@ -81,10 +81,15 @@ class PausedSchedule:
 
 @dataclass(frozen=True, slots=True)
 class UnservedSchedule:
-    """A schedule that makes no ticks, since no pool serves the task type of its tasks."""
+    """A schedule that makes no ticks: no pool serves its task type, or none of those that do has its class.
+
+    Attributes:
+        kind: that of the class which the pools lack; None if no pool serves the task type.
+    """
 
     name: str
     task_type: str
+    kind: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from fang_core.monitoring.figures import NotableRun, UnservedSchedule
 from fang_core.monitoring.notable import notable_runs
 from fang_core.monitoring.silence import is_silent
 from fang_core.monitoring.stats import KindStats, Stats, TypeStats
-from fang_core.monitoring.unserved import types_of, unserved_schedules
+from fang_core.monitoring.unserved import unserved_schedules
 from fang_core.record import PoolInfo
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.words.spans import span
@@ -58,7 +58,7 @@ def problems(
             found.append(
                 Problem("warn", f"workers are busy {percent(stats.utilisation)} of their time: add some", ("pools",))
             )
-    working = types_of([pool for pool in pools if silence(pool, now) is None])
+    working = [pool for pool in pools if silence(pool, now) is None]
     found += [Problem("warn", text, ("schedules",)) for text in no_ticks(unserved_schedules(schedules, working, now))]
     found += _of_pauses(types, schedules)
     return sorted(found, key=lambda problem: problem.grade != "bad")
@@ -102,16 +102,23 @@ def no_pool_knows(task_type: str, kind: str, due: str) -> str:
 
 
 def no_ticks(unserved: Sequence[UnservedSchedule]) -> list[str]:
-    """Says for each task type which schedules make no ticks, since no pool serves it."""
-    names: dict[str, list[str]] = {}
+    """Says which schedules make no ticks, and what pools lack; schedules of one task type are told together."""
+    names: dict[tuple[str, str | None], list[str]] = {}
     for each in unserved:
-        names.setdefault(each.task_type, []).append(each.name)
+        names.setdefault((each.task_type, each.kind), []).append(each.name)
     return [
-        f"schedule {each[0]} makes no ticks: no pool serves its task type {task_type}"
-        if len(each) == 1
-        else f"{len(each):,} schedules make no ticks: no pool serves their task type {task_type}"
-        for task_type, each in names.items()
+        f"{len(each):,} schedules make no ticks: {no_pool_makes(*lacking, 'their')}"
+        if len(each) > 1
+        else f"schedule {each[0]} makes no ticks: {no_pool_makes(*lacking, 'its')}"
+        for lacking, each in names.items()
     ]
+
+
+def no_pool_makes(task_type: str, kind: str | None, whose: str) -> str:
+    """Says what pools lack to make the ticks of a schedule."""
+    if kind is None:
+        return f"no pool serves {whose} task type {task_type}"
+    return f"no pool of {whose} task type {task_type} has {whose} class {kind}"
 
 
 def _of_pools(pools: Sequence[PoolInfo], now: datetime) -> Iterator[Problem]:

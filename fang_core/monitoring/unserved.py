@@ -1,7 +1,7 @@
 """Finds the due tasks, and the schedules, that wait for a missing pool. Pure."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from fang_core.errors import UsageError
@@ -42,13 +42,25 @@ def types_of(pools: Sequence[PoolInfo]) -> set[str]:
     return {task_type for pool in pools for task_type in pool.task_types}
 
 
-def unserved_schedules(infos: Sequence[ScheduleInfo], served: Collection[str], now: datetime) -> list[UnservedSchedule]:
-    """Returns the schedules with ticks to make of whose task type no pool makes any, in their order."""
-    return [
-        UnservedSchedule(info.name, task_type)
-        for info in infos
-        if (task_type := info.served_as) is not None and task_type not in served and _has_ticks(info, now)
-    ]
+def unserved_schedules(
+    infos: Sequence[ScheduleInfo], pools: Sequence[PoolInfo], now: datetime
+) -> list[UnservedSchedule]:
+    """Returns the schedules with ticks to make of which none of the pools makes any, in their order."""
+    unserved = ((info, unserved_schedule(info, pools)) for info in infos)
+    return [found for info, found in unserved if found is not None and _has_ticks(info, now)]
+
+
+def unserved_schedule(info: ScheduleInfo, pools: Sequence[PoolInfo]) -> UnservedSchedule | None:
+    """Returns what the pools lack to make ticks of a schedule; None if one of them makes them."""
+    task_type = info.served_as
+    if task_type is None:
+        return None
+    serving = [pool for pool in pools if task_type in pool.task_types]
+    if not serving:
+        return UnservedSchedule(info.name, task_type, None)
+    kind = None if info.is_stored else str((info.declared or {}).get("kind", info.name))
+    is_known = kind is None or any(kind in pool.kinds for pool in serving)
+    return None if is_known else UnservedSchedule(info.name, task_type, kind)
 
 
 def _has_ticks(info: ScheduleInfo, now: datetime) -> bool:

@@ -8,6 +8,7 @@ statistics are not used, since they may be missing or stale.
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
+from uuid import UUID
 
 from fang_core.flow.info import TypeInfo
 from fang_core.lifecycle import DUE_STATES, TERMINAL_STATES
@@ -71,7 +72,7 @@ class ReportStatements(OfSchema):
     notable_runs = once("reports.notable_runs")
     list_types = once("managing.list_types")
     paused_schedules = once("reports.paused_schedules")
-    schedules_without = once("reports.schedules_without")
+    unserved_schedules = once("reports.unserved_schedules")
     look = once("liveness.look")
     read_stats = once("stats.read_stats")
     read_histograms = once("stats.read_histograms")
@@ -154,11 +155,11 @@ class Reports(StatsReading):
         """Returns the schedules that are paused, by name."""
         return Operation(self._statements.paused_schedules, {}, lambda rows: [PausedSchedule(*row) for row in rows])
 
-    def schedules_without(self, served: Collection[str]) -> Operation[list[ScheduleInfo]]:
-        """Returns the schedules that are not paused, and may have ticks to make, of other task types than these, by
+    def unserved_schedules(self, pool_ids: Collection[UUID]) -> Operation[list[ScheduleInfo]]:
+        """Returns the schedules that are not paused, and may have ticks to make, but none that these pools make, by
         name."""
-        params = {"p_task_types": sorted(served)}
-        return Operation(self._statements.schedules_without, params, lambda rows: [as_schedule(row) for row in rows])
+        params = {"p_ids": list(pool_ids)}
+        return Operation(self._statements.unserved_schedules, params, lambda rows: [as_schedule(row) for row in rows])
 
     def look(self) -> Operation[Look]:
         """Returns the counters and locks of all pools, and how long their sessions have been quiet."""

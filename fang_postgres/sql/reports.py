@@ -13,21 +13,23 @@ from sqlalchemy import (
     Integer,
     SmallInteger,
     Text,
-    all_,
     and_,
+    any_,
     bindparam,
     case,
     cast,
+    exists,
     func,
     literal_column,
     not_,
     null,
+    or_,
     select,
     text,
     true,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, UUID, aggregate_order_by
 from sqlalchemy.sql.elements import ColumnElement
 
 from fang_core.lifecycle import TERMINAL_STATES
@@ -157,21 +159,25 @@ def paused_schedules(t: Tables) -> Statement:
     return Statement("paused_schedules", found.limit(literal_column(str(MOST_SCHEDULES))))
 
 
-def schedules_without(t: Tables) -> Statement:
-    """Reads the schedules that go on, of other task types than ``p_task_types``: the first ``MOST_SCHEDULES`` by name.
+def unserved_schedules(t: Tables) -> Statement:
+    """Reads the schedules that go on, but of which no pool of ``p_ids`` makes ticks: the first ``MOST_SCHEDULES`` by
+    name.
 
     Those whose only or last time has passed are left out; which of the rest have a tick left, their patterns say.
     """
-    s = t.schedules.c
-    served = array_of(select(func.unnest(bindparam("p_task_types", type_=ARRAY(Text)))))
-    served_as = case((s.kind.is_not(None), s.task_type), else_=s.declared.op("->>")(literal_column("'task_type'")))
+    s, p = t.schedules.c, t.pools.alias("p").c
+    task_type, kind = (s.declared.op("->>")(literal_column(f"'{name}'")) for name in ("task_type", "kind"))
+    served_as = case((s.kind.is_not(None), s.task_type), else_=task_type)
+    ids = array_of(select(func.unnest(bindparam("p_ids", type_=ARRAY(UUID(as_uuid=True))))))
+    is_known = or_(s.kind.is_not(None), func.coalesce(kind, s.name) == any_(p.kinds))
+    served = exists(select(literal_column("1")).where(p.id == any_(ids), served_as == any_(p.task_types), is_known))
     goes_on = and_(
         not_(is_paused(s, func.now())),
         func.coalesce(s.at > s.last_tick, true()),
         func.coalesce(s.until > s.last_tick, true()),
     )
-    found = select(*schedule_columns(s)).where(served_as != all_(served), goes_on).order_by(s.name)
-    return Statement("schedules_without", found.limit(literal_column(str(MOST_SCHEDULES))))
+    found = select(*schedule_columns(s)).where(served_as.is_not(None), not_(served), goes_on).order_by(s.name)
+    return Statement("unserved_schedules", found.limit(literal_column(str(MOST_SCHEDULES))))
 
 
 def retried(t: Tables) -> Statement:

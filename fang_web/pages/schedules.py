@@ -1,13 +1,13 @@
 """Shows schedules with their next ticks, and pauses, resumes, runs and removes them."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from starlette.responses import Response
 
 from fang_core.errors import IdInUse, UsageError
-from fang_core.monitoring.unserved import types_of
+from fang_core.monitoring.unserved import unserved_schedule
 from fang_core.record import PoolInfo
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
 from fang_core.schedules.stored import ScheduleInfo
@@ -33,8 +33,7 @@ async def schedules(view: View) -> Response:
     now = datetime.now(UTC)
     infos = sorted((info.with_upcoming(now, SHOWN) for info in shown.rows), key=_next_tick)
     pools: Sequence[PoolInfo] | None = await reader.read("pools", view.queue.pools(), None)
-    served = None if pools is None else types_of(pools)
-    rows = [(info, when(info), _in_code(info), _task(info, served), new_task_id()) for info in infos]
+    rows = [(info, when(info), _in_code(info), _task(info, pools), new_task_id()) for info in infos]
     return view.render("schedules.html", rows=rows, shown=shown, done=await done_by(view), unread=reader.unread)
 
 
@@ -63,11 +62,13 @@ def _in_code(info: ScheduleInfo) -> str:
     return when(info._replace(kind=None, tz=None)) if info.is_stored and info.declared else ""
 
 
-def _task(info: ScheduleInfo, served: Collection[str] | None) -> tuple[str, str, bool]:
-    """Returns the kind and the task type of its tasks, and whether it is known that no pool serves that type."""
-    task_type = info.served_as or ""
-    is_unserved = bool(task_type) and served is not None and task_type not in served
-    return str(info.kind or (info.declared or {}).get("kind", "")), task_type, is_unserved
+def _task(info: ScheduleInfo, pools: Sequence[PoolInfo] | None) -> tuple[str, str, str]:
+    """Returns the kind and the task type of its tasks, and what pools lack to make its ticks, if that is known."""
+    found = None if pools is None else unserved_schedule(info, pools)
+    lacking = ""
+    if found is not None:
+        lacking = "no pool serves this task type" if found.kind is None else "no pool of this task type has this class"
+    return str(info.kind or (info.declared or {}).get("kind", "")), info.served_as or "", lacking
 
 
 async def pause(view: View) -> Response:

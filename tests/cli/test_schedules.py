@@ -90,6 +90,20 @@ def test_the_options_of_its_tasks_and_its_spans_are_shown_as_they_are_given(prin
     )
 
 
+def test_a_schedule_of_a_class_that_no_pool_has_is_shown_as_such(url: str, printed: Run) -> None:
+    """As when the class is gone from the code: the next ticks, which are shown, will not come."""
+    with psycopg.connect(url) as connection:
+        connection.execute(
+            "INSERT INTO fang.fang_schedules (name, last_tick, declared) SELECT kind, now(), jsonb_build_object("
+            "'kind', kind, 'task_type', 'cli.reports', 'cron', '@daily', 'tz', 'UTC')"
+            " FROM unnest(ARRAY['cli.Gone', 'cli.Yearly']) AS class(kind)"
+        )
+    with WorkerPool(Queue(url), task_type="cli.reports"):
+        shown = {each.split("\n")[0]: each for each in printed("list").split("\n\n")}
+    told = "\n  pools   none of its task type has its class, so no tick is made\n"
+    assert {name: told in each for name, each in shown.items()} == {"cli.Gone": True, "cli.Yearly": False}
+
+
 def test_a_schedule_whose_task_type_no_pool_serves_is_shown_as_such(url: str, printed: Run) -> None:
     put = ("put", "nightly", REPORT, "--cron", "@daily")
     assert "  pools   none serves its task type, so no tick is made\n" in printed(*put)

@@ -140,7 +140,7 @@ def test_empty_tables(url: str) -> None:
         "no registered pools\nno task types that are paused or limited\n"
         "no schedules that are paused\nno task types that no live pool serves\n"
         "no kinds that no live pool of their task type knows\n"
-        "no schedules whose task type no live pool serves\n"
+        "no schedules of which no live pool makes ticks\n"
         "no tasks in progress that no pool holds\n"
     )
 

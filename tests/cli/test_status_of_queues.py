@@ -146,12 +146,20 @@ def test_paused_schedules_are_shown(queue: MemoryQueue) -> None:
 def test_schedules_that_make_no_ticks_are_named(queue: MemoryQueue, capsys: pytest.CaptureFixture[str]) -> None:
     queue.schedules.put("nightly", Report(), every=timedelta(days=1))
     queue.schedules.put("mails", Mail(), every=timedelta(days=1))
+    gone = {"kind": "status.Gone", "task_type": "common", "cron": "@daily", "tz": "UTC"}
+    queue.state.schedules.declare({"status.Gone": gone}, ())
     with WorkerPool(queue, task_type="common", number_of_workers=1):
         status = status_of(queue)
-    assert status.unserved_schedules == [UnservedSchedule("mails", "mail")]
-    assert json.loads(status_json.as_json(status))["unserved_schedules"] == [{"name": "mails", "task_type": "mail"}]
+    assert status.unserved_schedules == [
+        UnservedSchedule("mails", "mail", None),
+        UnservedSchedule("status.Gone", "common", "status.Gone"),
+    ]
+    assert json.loads(status_json.as_json(status))["unserved_schedules"] == [
+        {"name": "mails", "task_type": "mail", "kind": None},
+        {"name": "status.Gone", "task_type": "common", "kind": "status.Gone"},
+    ]
     status_tables.show(status)
-    assert "schedules whose task type no live pool serves\n┏" in capsys.readouterr().out
+    assert "schedules of which no live pool makes ticks\n┏" in capsys.readouterr().out
 
 
 def test_what_waits_and_runs_is_counted_alone_for_the_list_of_queues(queue: MemoryQueue) -> None:

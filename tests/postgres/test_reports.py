@@ -341,14 +341,16 @@ def test_unserved_types_are_those_with_due_tasks_that_no_pool_has(connection: ps
     assert unserved_types(counts, pools) == [UnservedType("b", 2), UnservedType("c", 2), UnservedType("a", 1)]
 
 
-def test_schedules_of_other_task_types_are_those_that_may_have_ticks_left(connection: psycopg.Connection[Any]) -> None:
+def test_schedules_that_no_pool_serves_are_those_that_may_have_ticks_left(connection: psycopg.Connection[Any]) -> None:
     columns = {
-        "served": "kind = 'A', task_type = 'served', every = '1 day'",
+        "served": "kind = 'X', task_type = 'common', every = '1 day'",
         "unserved": "kind = 'A', task_type = 'other', every = '1 day'",
-        "of a class": """declared = '{"kind": "B", "task_type": "other", "cron": "@daily"}'""",
-        "of a class, served": """declared = '{"kind": "B", "task_type": "served", "cron": "@daily"}'""",
+        "of a class": """declared = '{"kind": "A", "task_type": "other", "cron": "@daily"}'""",
+        "of a known class": """declared = '{"kind": "A", "task_type": "common", "cron": "@daily"}'""",
+        "of an unknown class": """declared = '{"kind": "B", "task_type": "common", "cron": "@daily"}'""",
+        "A": """declared = '{"task_type": "common", "cron": "@daily"}'""",
         "put in place of a class": """kind = 'A', task_type = 'other', every = '1 day',
-                                      declared = '{"kind": "A", "task_type": "served", "cron": "@daily"}'""",
+                                      declared = '{"kind": "A", "task_type": "common", "cron": "@daily"}'""",
         "paused": "kind = 'A', task_type = 'other', every = '1 day', paused = true",
         "paused no more": "kind = 'A', task_type = 'other', every = '1 day', paused = true, paused_until = now()",
         "once": "kind = 'A', task_type = 'other', at = last_tick + interval '1 day'",
@@ -360,15 +362,13 @@ def test_schedules_of_other_task_types_are_those_that_may_have_ticks_left(connec
     for name, values in columns.items():
         connection.execute("INSERT INTO fang.fang_schedules (name, last_tick) VALUES (%s, now())", (name,))
         connection.execute(f"UPDATE fang.fang_schedules SET {values} WHERE name = '{name}'")  # type: ignore[arg-type]
-    found = run_on(connection, REPORTS.schedules_without({"served", "also"}))
-    assert [info.name for info in found] == [
-        "of a class",
-        "once",
-        "paused no more",
-        "put in place of a class",
-        "unserved",
-    ]
-    assert {info.name for info in run_on(connection, REPORTS.schedules_without(()))} >= {"served", "unserved"}
+    register(connection, ["A"])
+    ids = [pool.id for pool in run_on(connection, REPORTS.pools())]
+    found = run_on(connection, REPORTS.unserved_schedules(ids))
+    expected = {"of a class", "of an unknown class", "once", "paused no more", "put in place of a class", "unserved"}
+    assert [info.name for info in found] == sorted(expected)
+    of_none = run_on(connection, REPORTS.unserved_schedules([]))
+    assert {info.name for info in of_none} == expected | {"A", "of a known class", "served"}
 
 
 @pytest.mark.parametrize("statistics", ["none", "fresh"])

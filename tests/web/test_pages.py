@@ -174,6 +174,9 @@ async def test_a_schedule_whose_task_type_no_pool_serves_is_marked() -> None:
     assert "no pool serves" not in await shown(queue, "/schedules")
     await queue.schedules.put("mistyped", WebMail(), task_type="mial", every=timedelta(hours=1))
     assert "WebMail in mial no pool serves this task type: no tick is made" in text_of(await shown(queue, "/schedules"))
+    queue.state.schedules.declare({"Gone": {"kind": "Gone", "task_type": "mails", "cron": "@daily", "tz": "UTC"}}, ())
+    told = "Gone in mails , as its class says no pool of this task type has this class: no tick is made"
+    assert told in text_of(await shown(queue, "/schedules"))
 
 
 async def test_schedules_show_their_next_five_ticks() -> None:

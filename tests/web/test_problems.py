@@ -84,9 +84,14 @@ def test_schedules_that_make_no_ticks_are_told_for_each_task_type() -> None:
         "2 schedules make no ticks: no pool serves their task type exports",
         "schedule other makes no ticks: no pool serves its task type other",
     ]
+    of_class = ScheduleInfo("nightly", NOW, declared=declared | {"task_type": WELL.task_types[0], "kind": "B"})
+    assert [each.text for each in found(schedules=[of_class])] == [
+        "schedule nightly makes no ticks: no pool of its task type mails has its class B"
+    ]
     late = {"every": None, "at": NOW, "missed": "skip", "missed_within": timedelta(minutes=1)}
     rest = [
         put("served", task_type=WELL.task_types[0]),
+        ScheduleInfo("known", NOW, declared=declared | {"task_type": "mails", "kind": "Mail"}),
         put("over", until=NOW),
         put("done", every=None, at=NOW),
         put("spoilt", every=None),
