@@ -71,7 +71,7 @@ def _row_of_class(info: ScheduleInfo, rules: Rules) -> NewTask:
     if cls is None:
         raise UsageError(
             f"this process does not know the class {kind!r:.100} of schedule {info.name!r:.100}: import its module; "
-            "commands do so with --import app.tasks"
+            "fang schedules does so with --import app.tasks, and fang web with --app app.tasks"
         )
     return Overrides().new_task(cls(), rules)
 
