@@ -137,9 +137,6 @@ class PostgresVerbs:
         """The plan on a caller's connection; a queue has ways of its own to send many rows at once."""
         return Scripted(partial(scripts.insert_many, self._operations, bulk, overrides, is_callers=True))
 
-    def clock(self) -> Plan:
-        return Sent(self._operations.clock())
-
     def tick_by_hand(self, tick: Tick, /) -> Plan:
         return Scripted(partial(scripts.tick_by_hand, self._operations, tick))
 

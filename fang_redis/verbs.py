@@ -33,7 +33,7 @@ class RedisVerbs:
         self.schedules, self.audit, self.moving = schedules, Audit(sending), Moving(sending)
 
         self.insert, self.insert_many = inserting.insert, inserting.insert_many
-        self.clock, self.tick_by_hand = claiming.clock, schedules.tick_by_hand
+        self.tick_by_hand = schedules.tick_by_hand
 
         self.find, self.fetch, self.complete_run = tasks.find, tasks.fetch, tasks.complete_run
         self.change, self.edit, self.cancel = tasks.change, tasks.edit, bulk.cancel

@@ -12,7 +12,6 @@ from fang_sqlite.tasks import bulk, by_hand, completing, flow, inserting, moving
 VERBS: Final = SimpleNamespace(
     insert=inserting.insert,
     insert_many=inserting.insert_many,
-    clock=lambda tx: tx.now,
     tick_by_hand=schedules.tick_by_hand,
     find=by_hand.find,
     fetch=by_hand.fetch,

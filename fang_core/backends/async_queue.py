@@ -36,7 +36,7 @@ from fang_core.tasks.insertion import Bulk, Rules, name_unstorable
 from fang_core.tasks.managing import AsyncLimits, LimitChange, limited_type, pause
 from fang_core.tasks.options import InsertOptions
 from fang_core.tasks.runnable import BaseRunnable
-from fang_core.tasks.scheduling import AsyncQueueSchedules, ScheduleCall
+from fang_core.tasks.scheduling import LIST, AsyncQueueSchedules, ScheduleCall
 from fang_core.tasks.selecting.batches import Batches, OnProgress, cancelling, removal, retrying
 from fang_core.tasks.selecting.filter import ANY_TASK, TaskFilter, any_filter, checked_filter, retried_filter
 
@@ -151,7 +151,7 @@ class AsyncBaseQueue(Uncopyable, AsyncQueueable, Generic[C]):
 
     async def schedule_task(self, task: BaseRunnable, /, *, connection: C | None = None) -> Task:
         for _ in range(_TRIES):
-            tick = next_tick(task, await self._run(call(Verbs.clock), connection), self.rules)
+            tick = next_tick(task, await self._do_schedule(LIST, connection), self.rules)
             scheduled = await self._run(call(Verbs.tick_by_hand, tick), connection)
             if scheduled is not None:  # otherwise its time has come meanwhile
                 return scheduled

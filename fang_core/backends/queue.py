@@ -53,7 +53,7 @@ from fang_core.tasks.managing import LimitChange, Limits, limited_type, pause
 from fang_core.tasks.options import InsertOptions
 from fang_core.tasks.queueable import Queueable
 from fang_core.tasks.runnable import BaseRunnable
-from fang_core.tasks.scheduling import QueueSchedules, ScheduleCall
+from fang_core.tasks.scheduling import LIST, QueueSchedules, ScheduleCall
 from fang_core.tasks.selecting.batches import Batches, OnProgress, cancelling, removal, retrying
 from fang_core.tasks.selecting.filter import ANY_TASK, TaskFilter, any_filter, checked_filter, retried_filter
 
@@ -164,7 +164,7 @@ class BaseQueue(Uncopyable, Queueable, Generic[C]):
 
     def schedule_task(self, task: BaseRunnable, /, *, connection: C | None = None) -> Task:
         for _ in range(_TRIES):
-            tick = next_tick(task, self._run(call(Verbs.clock), connection), self.rules)
+            tick = next_tick(task, self._do_schedule(LIST, connection), self.rules)
             scheduled = self._run(call(Verbs.tick_by_hand, tick), connection)
             if scheduled is not None:  # otherwise its time has come meanwhile
                 return scheduled

@@ -11,7 +11,7 @@ from fang_core.backends.scheduling import stored_tick, tick_id
 from fang_core.backends.ticks import ScheduleState, Tick
 from fang_core.errors import UsageError
 from fang_core.schedules.schedule import Cron, Every, ScheduleOnce
-from fang_core.schedules.stored import MICROSECOND, Missed, ScheduleInfo, declaration, ticks_between
+from fang_core.schedules.stored import MICROSECOND, Missed, ScheduleInfo, Schedules, declaration, ticks_between
 from fang_core.tasks.insertion import Overrides, Rules, refuse_terms
 from fang_core.tasks.payloads import codec
 from fang_core.tasks.runnable import BaseRunnable
@@ -296,15 +296,21 @@ def tick_of(task: BaseRunnable, at: datetime, rules: Rules) -> Tick:
     return Tick(name, at, row._replace(id=tick_id(name, at)))
 
 
-def next_tick(task: BaseRunnable, now: datetime, rules: Rules) -> Tick:
-    """Returns the first tick after ``now`` of the task's schedule. Raises ``UsageError`` if there is none."""
+def next_tick(task: BaseRunnable, known: Schedules, rules: Rules) -> Tick:
+    """Returns the next tick of the task's schedule, or of what was put in its place: pools make the ticks of that one.
+
+    Raises ``UsageError`` if there is none.
+    """
     codec.insertable_kind(task)
     schedule = task.__fang_options__.cron
     if schedule is None:
         raise UsageError(
             f"{type(task).__name__} has no schedule: give it TaskConfig(cron=...), or insert it with delay="
         )
-    at = schedule.next_after(now)
+    name = task.__fang_options__.schedule_name
+    put = next((info for info in known.infos if info.name == name and info.is_stored), None)
+    ticks = ticks_between(schedule, known.now) if put is None else ticks_between(put.schedule, known.now, put.until)
+    at = next(ticks, None)
     if at is None:
         raise UsageError(f"the schedule of {type(task).__name__} has no tick left")
     return tick_of(task, at, rules)

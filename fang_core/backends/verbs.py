@@ -6,7 +6,6 @@ operations may write its verbs as generators of these, which return it.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from functools import cache
 from operator import attrgetter
 from typing import Any, Concatenate, Final, Generic, NamedTuple, ParamSpec, Protocol, TypeVar
@@ -207,10 +206,6 @@ class Verbs(Protocol):
         """
         ...
 
-    def clock(self) -> datetime:
-        """Returns the backend's time."""
-        ...
-
     def tick_by_hand(self, tick: Tick, /) -> Task | None:
         """Inserts the tick of a class ahead of its time; returns its task, or with ``conflict`` the one that is there.
 
@@ -346,7 +341,7 @@ class Verbs(Protocol):
 
 READS: Final = frozenset(
     (
-        *("clock", "find", "list_pools", "list_types", "list_tasks", "count_tasks", "explain", "stats", "heat_map"),
+        *("find", "list_pools", "list_types", "list_tasks", "count_tasks", "explain", "stats", "heat_map"),
         *("tasks_of_kinds", "count_by_kind", "schedules.list_all", "audit.list_audit", "moving.read"),
     )
 )

@@ -116,7 +116,7 @@ class Claiming:
         return count
 
     def clock(self) -> Verb[datetime]:
-        """See ``Verbs.clock``."""
+        """See ``HistoryStore.tell_time``."""
         read = yield from self._sending.read(())
         return read.now
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -54,9 +53,6 @@ class MemoryVerbs:
 
     def insert_many(self, bulk: Bulk, overrides: Overrides, /) -> list[Task]:
         return self._state.insert(list(bulk), overrides)
-
-    def clock(self) -> datetime:
-        return self._state.clock()
 
     def tick_by_hand(self, tick: Tick, /) -> Task | None:
         return self._state.schedules.tick_by_hand(tick)

@@ -333,6 +333,20 @@ class StoredScheduleSuite:
         assert listed(backend)[kind].upcoming[0].at.month == 1
         assert not listed(backend)[kind].is_stored
 
+    def test_a_tick_that_is_inserted_ahead_is_that_of_what_was_put_in_place_of_a_classs_schedule(
+        self, backend: Backend
+    ) -> None:
+        """If it were that of the class, a year later perhaps, pools would make no tick before that one."""
+        kind = backend.yearly_note.task_config["kind"]
+        now = put(backend, kind, task=backend.yearly_note(n=1)).changed_at
+        assert now is not None
+        tick = backend.call(backend.queue.schedule_task, backend.yearly_note(n=2))
+        assert timedelta(0) < tick.scheduled_at - now <= 2 * HOUR  # the hour may have ended meanwhile
+        assert listed(backend)[kind].last_tick == tick.scheduled_at
+        put(backend, kind, task=backend.yearly_note(n=1), until=LONG_AGO)
+        with pytest.raises(UsageError, match="has no tick left"):
+            backend.call(backend.queue.schedule_task, backend.yearly_note(n=3))
+
     def test_the_schedule_of_a_class_is_paused_and_run_like_others(self, backend: Backend) -> None:
         kind = backend.yearly_note.task_config["kind"]
         backend.stranger().declare_schedules({kind: declaration(kind, "conformance.yearly", Cron("@yearly"))})

@@ -51,6 +51,19 @@ class OtherCalls(BrokenQueue):
         return result
 
 
+class TicksAheadByTheClassAlone(OtherCalls):
+    """Inserts ticks ahead of their time as if nothing had been put in the place of the class's schedule."""
+
+    verb = "list_all"
+    caught_by = (
+        StoredScheduleSuite.test_a_tick_that_is_inserted_ahead_is_that_of_what_was_put_in_place_of_a_classs_schedule,
+    )
+
+    @classmethod
+    def result(cls, call: ScheduleCall[Any], result: Any) -> Any:
+        return result._replace(infos=[])
+
+
 class OtherArguments(OtherCalls):
     """Carries them out with other arguments."""
 

@@ -17,6 +17,7 @@ from fang_core.backends.scheduling import tick_id
 from fang_core.backends.ticking import LOOK_AGAIN, READ_AGAIN_AFTER, Timetable, next_tick
 from fang_core.backends.ticks import ScheduleState
 from fang_core.schedules.schedule import Cron, ScheduleOnce
+from fang_core.schedules.stored import Schedules
 from fang_core.tasks.insertion import Rules
 from fang_core.tasks.registry import Registry
 
@@ -221,16 +222,16 @@ def test_different_ticks_have_different_ids(name: str, other: str, at: datetime,
 
 def test_the_next_tick_by_hand_is_the_one_that_a_pool_would_make(classes: dict[str, Any]) -> None:
     table = timetable(classes, "EverySecond")
-    by_hand = next_tick(classes["EverySecond"](), NOON, Rules())
+    by_hand = next_tick(classes["EverySecond"](), Schedules(NOON, []), Rules())
     assert by_hand == table.tick("EverySecond", NOON + seconds(1))
     assert by_hand.row.id == tick_id("EverySecond", NOON + seconds(1))
 
 
 def test_a_class_without_a_next_tick_cannot_be_scheduled(classes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=r"Unscheduled has no schedule: give it TaskConfig\(cron="):
-        next_tick(classes["Unscheduled"](), NOON, Rules())
+        next_tick(classes["Unscheduled"](), Schedules(NOON, []), Rules())
     with pytest.raises(UsageError, match="Once has no tick left"):
-        next_tick(classes["Once"](), NOON, Rules())
+        next_tick(classes["Once"](), Schedules(NOON, []), Rules())
 
 
 def test_scheduling_twice_in_memory_makes_one_task(classes: dict[str, Any]) -> None:

@@ -567,6 +567,21 @@ MUTANTS: Final = (
         r"assert not True",
     ),
     Mutant(
+        "a tick that is inserted ahead is that of the class, whatever was put in its place",
+        [
+            Edit(
+                "fang_core/backends/ticking.py",
+                "if info.name == name and info.is_stored)",
+                "if info.name != name and info.is_stored)",
+            )
+        ],
+        InTest(
+            "tests/conformance/test_pools.py::TestEveryBackend"
+            "::test_a_tick_that_is_inserted_ahead_is_that_of_what_was_put_in_place_of_a_classs_schedule[memory-threaded]"
+        ),
+        r"timedelta",
+    ),
+    Mutant(
         "an insert that meets a task which is due and has expired leaves it expired",
         [Edit("fang_core/backends/conflicts.py", "row.inserted(max(due, asked), now)", "row.inserted(due, now)")],
         InTest(
