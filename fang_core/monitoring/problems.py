@@ -159,6 +159,10 @@ def _of_pauses(types: Iterable[TypeInfo], schedules: Iterable[ScheduleInfo]) -> 
         if info.is_paused:
             said = _said(info.paused_by, info.pause_reason)
             yield Problem("warn", f"task type {info.task_type} is paused{said}", ("queues",))
+        elif info.settings.max_running == 0:
+            said = _said(info.changed_by, info.change_reason)
+            text = f"nothing of task type {info.task_type} starts: its limit is 0{', set' if said else ''}{said}"
+            yield Problem("warn", text, ("queues", info.task_type))
     for schedule in schedules:
         if schedule.paused:
             said = _said(schedule.paused_by, schedule.pause_reason)

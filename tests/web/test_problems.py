@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fang_core import AsyncMemoryQueue, Limit
 from fang_core.monitoring import checks
 from fang_core.monitoring.figures import UnservedType
 from fang_core.monitoring.notable import notable_runs
@@ -102,6 +103,17 @@ def test_schedules_that_make_no_ticks_are_told_for_each_task_type() -> None:
     ]
     assert found(schedules=rest) == []
     assert len(found(schedules=[put("made up for", every=None, at=NOW)._replace(last_tick=NOW - timedelta(1))])) == 1
+
+
+async def test_a_limit_of_zero_is_told_as_a_pause_is() -> None:
+    queue = AsyncMemoryQueue()
+    await queue.limits.set("mails", [Limit(1)])
+    await queue.limits.set("exports", [Limit(0)], reason="audit", by="grace")
+    told = "nothing of task type exports starts: its limit is 0, set by grace: audit"
+    types = await queue.limits.list()
+    assert problems(stats(), [WELL], types, []) == [Problem("warn", told, ("queues", "exports"))]
+    none = [info._replace(changed_by=None, change_reason=None) for info in types]
+    assert problems(stats(), [WELL], none, [])[0].text == "nothing of task type exports starts: its limit is 0"
 
 
 def test_without_history_pools_and_pauses_are_told() -> None:
