@@ -22,6 +22,7 @@ from fang_core.backends.claims import TURN_TAKEN, LaneClaim, LaneRequest
 from fang_core.claims.idle import Poll
 from fang_core.claims.quantum import Quantum
 from fang_core.claims.reach import Reach
+from fang_core.claims.spacing import Spacing
 
 TURN: Final = 0.005
 """Seconds until a pool looks again after another one had the turn the first time; they grow by ``GROWTH``."""
@@ -73,6 +74,7 @@ class _Type:
         "poll",
         "quantum",
         "reach",
+        "spacing",
         "wraps",
     )
 
@@ -90,6 +92,7 @@ class _Type:
         self.wraps = 0  # how often they began again with the first key
         self.quantum = Quantum()
         self.reach = Reach()
+        self.spacing = Spacing()
         self.outcomes_until = -inf  # until when the next claim may wait for outcomes of the pool's own runs
         self.freed = 0  # slots that the pool's own runs have left, and that it has not used
 
@@ -283,7 +286,8 @@ class Lanes:
             return not taken
         each.go_on()
         if claim.after_lane is not None:
-            each.after_lane = claim.after_lane
+            locked = claim.locked if taken else 0  # a round of claims in vain has to come to its end
+            each.after_lane = each.spacing.after(request.after_lane, claim.after_lane, locked=locked)
         if each.in_vain and not each.in_vain % MOST_AT_ONCE:
             each.wait_until(
                 mono + max(EMPTY_FOR, seconds * MOST_AT_ONCE * RESTS), is_timed=True, helped_by_inserts=True

@@ -179,6 +179,7 @@ def _claim(t: Tables, task: Any, columns: list[ColumnElement[Any]], *, of_kinds:
             literal_column("coalesce((SELECT setting.is_rated FROM setting), false)", Boolean).label("is_rated"),
             literal_column(forms["<LOOK_IN>"], Double).label("look_in"),
             literal_column(_IS_SHORT, Boolean).label("is_short"),
+            literal_column(_PASSED_LOCKED, Integer).label("locked"),
         ]
     else:
         head.append(literal_column(_ISOLATION, Text).label("isolation"))
@@ -435,6 +436,14 @@ _IS_SHORT: Final = """coalesce((
     SELECT (SELECT count(*) FROM picked) < counted.room
       AND (SELECT sum(least(fair.free, counted.quantum)) FROM fair) >= counted.room
     FROM counted WHERE counted.room > 0), false)"""
+
+# Of the keys that were looked at already, or of the first of these if there are several priorities: no further ones are
+# looked at, and locked, for it.
+_PASSED_LOCKED: Final = """(
+    SELECT count(*) FROM (
+      SELECT looked.free FROM looked LIMIT (
+        SELECT CASE WHEN NOT counted.ran_out THEN (SELECT max(usable.n) FROM usable) END FROM counted)) passed
+    WHERE passed.free < 0)"""
 
 # Seconds until a claim may find more: a stop ends, or the rate of the type, or of a key that waits, allows a start. The
 # keys are asked only if the claim has come to the end of them anyway.

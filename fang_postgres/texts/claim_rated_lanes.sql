@@ -199,5 +199,9 @@ WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registere
     WHERE known.look_at IS NOT NULL) AS look_in, coalesce((
     SELECT (SELECT count(*) FROM picked) < counted.room
       AND (SELECT sum(least(fair.free, counted.quantum)) FROM fair) >= counted.room
-    FROM counted WHERE counted.room > 0), false) AS is_short, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, NULL AS is_short, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
+    FROM counted WHERE counted.room > 0), false) AS is_short, (
+    SELECT count(*) FROM (
+      SELECT looked.free FROM looked LIMIT (
+        SELECT CASE WHEN NOT counted.ran_out THEN (SELECT max(usable.n) FROM usable) END FROM counted)) passed
+    WHERE passed.free < 0) AS locked, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, NULL AS is_short, NULL AS locked, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
 FROM claimed

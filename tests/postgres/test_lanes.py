@@ -498,6 +498,20 @@ def test_a_key_from_which_another_claim_takes_tasks_is_looked_at_again(flow: Flo
     assert flow.claim().room == 100  # the key is full, and nobody has its turn
 
 
+def test_a_claim_tells_how_many_locked_keys_it_passed_and_looks_no_further_for_it(flow: Flow, url: str) -> None:
+    flow.settings(max_running_per_key=1)
+    for n in range(100, 200):
+        flow.insert(str(n), 2)
+    with psycopg.connect(url) as other, psycopg.connect(url) as another:
+        assert len(flow.claim(30, connection=other, pool_id=OTHER).tasks) == 30
+        claimed = flow.claim(20, connection=another, after_lane="110")
+        assert len(claimed.tasks) == 20
+        assert 19 <= claimed.locked < 40  # more than 19 if keys share a stripe
+        locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid ="
+        assert flow.database.rows(f"{locks} {another.info.backend_pid}")[0][0] <= 20
+    assert flow.claim(20).locked == 0
+
+
 def test_two_schemas_do_not_share_a_turn(flow: Flow, url: str) -> None:
     flow.settings(max_running=5)
     flow.insert("", 1)

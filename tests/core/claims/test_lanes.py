@@ -26,6 +26,7 @@ from fang_core.claims.lanes import (
     Lanes,
 )
 from fang_core.claims.quantum import PATIENCE
+from fang_core.claims.spacing import MANY
 from fang_core.record import ClaimedTask
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
@@ -199,6 +200,16 @@ def test_a_claim_looks_at_fewer_keys_if_the_last_ones_were_filled_in_part_only()
     assert made.most_lanes("a", 10) == MOST_LANES
     answer(made, "a", 4, room=4)  # all that the type as a whole may start
     assert made.most_lanes("a", 10) == MOST_LANES
+
+
+def test_a_claim_that_passed_keys_of_other_pools_is_followed_by_one_further_back() -> None:
+    made = lanes("a")
+    for key in "bcdefg":
+        answer(made, "a", 10, after_lane=key)
+    answer(made, "a", 0, after_lane="h", locked=MANY)  # one of a round in vain
+    assert made.after_lane("a") == "h"
+    answer(made, "a", 10, after_lane="i", locked=MANY)
+    assert made.after_lane("a") == "g"
 
 
 @pytest.mark.parametrize("look_in", [None, 3.0, 300.0])

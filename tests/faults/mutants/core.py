@@ -510,6 +510,24 @@ MUTANTS: Final = (
         r"assert \(\) == \('a',\)",
     ),
     Mutant(
+        "a pool that meets the keys of others goes back each time, and never comes to the other keys",
+        [Edit("fang_core/claims/spacing.py", " or self._claims < EVERY", "")],
+        InTest(
+            "tests/core/claims/test_spacing.py"
+            "::test_it_comes_round_all_keys_in_twice_as_many_claims_whatever_the_others_lock"
+        ),
+        r"assert -?\d+ >= ",
+    ),
+    Mutant(
+        "a pool goes back within a round of claims in vain, which does not end then",
+        [Edit("fang_core/claims/lanes.py", "claim.locked if taken else 0", "claim.locked")],
+        InTest(
+            "tests/core/claims/test_lanes.py"
+            "::test_a_claim_that_passed_keys_of_other_pools_is_followed_by_one_further_back"
+        ),
+        r"assert '\w' == 'h'",
+    ),
+    Mutant(
         "a pool spins on a full type: it asks for a slot as if it had just missed its turn",
         [
             Edit(
