@@ -79,6 +79,8 @@ def key_text(value: Any) -> str:
 
     from fang_core.words.canonical import HiddenSet, canonical, settled
 
+    if not isinstance(value, str):
+        _refuse_secrets(value if isinstance(value, list | tuple) else (value,))
     try:
         plain = settled(value, to_jsonable_python(value), "")
         text = plain if isinstance(plain, str) else canonical(plain)
@@ -94,6 +96,17 @@ def key_text(value: Any) -> str:
     except UnicodeEncodeError:
         raise UsageError("its key must not have lone surrogates, which no database holds") from None
     return text if len(encoded) <= MOST_BYTES else f"sha256:{hashlib.sha256(encoded).hexdigest()}"
+
+
+def _refuse_secrets(parts: Sequence[Any]) -> None:
+    from pydantic import Secret, SecretBytes, SecretStr
+
+    for part in parts:
+        if isinstance(part, Secret | SecretStr | SecretBytes):
+            raise UsageError(
+                f"its key is a {type(part).__name__}, which is written as asterisks, so that all keys would be equal: "
+                "make it by a function that returns a hash of get_secret_value()"
+            )
 
 
 def _text(value: Any, kind: str, path: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, field_serializer
+from pydantic import BaseModel, Secret, SecretBytes, SecretStr, field_serializer
 
 from fang_core import PayloadError, Queueable, Runnable, TaskConfig, UsageError
 from fang_core.flow.keys import MOST_BYTES, by_name, key_of, key_text
@@ -127,6 +127,9 @@ def test_a_long_key_is_hashed(long: str) -> None:
         (ITSELF, r"^its key is a list, which cannot be written as a text$"),
         pytest.param(10**5_000, r"^its key is a int, which cannot be written as a text$", id="digits"),
         (functools.reduce(lambda deep, _: [deep], range(1_000), []), r"^its key is a list, which cannot be written"),
+        (SecretStr("a"), r"^its key is a SecretStr, which is written as asterisks, so that all keys would be equal"),
+        (("acme", SecretBytes(b"a")), r"^its key is a SecretBytes, which is written as asterisks"),
+        ([Secret[int](5)], r"^its key is a Secret, which is written as asterisks"),
         (Joined(tags={"a"}), r"^its key holds a set that is not written as an array of its items"),
     ],
 )
