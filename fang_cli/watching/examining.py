@@ -42,11 +42,12 @@ def _tasks(url: str, schema: str) -> Iterator[Check]:
     try:
         status = read_status(url, schema)
     except BackendError as error:
-        yield from (unknown(name, str(error)) for name in ("pools", "served", "schedules", "runs"))
+        yield from (unknown(name, str(error)) for name in ("pools", "served", "schedules", "paused", "runs"))
         return
     yield checks.pools(status.lives, status.counts)
     yield checks.served(status.unserved_types, status.unknown_kinds)
     yield checks.schedules(status.unserved_schedules)
+    yield checks.paused(status.types, status.paused_schedules)
     yield checks.runs(status.notable)
     if (moving := checks.aside(status.counts)) is not None:
         yield moving

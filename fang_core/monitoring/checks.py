@@ -6,9 +6,25 @@ from typing import Final, NamedTuple
 from uuid import UUID
 
 from fang_core.aside import ASIDE
-from fang_core.monitoring.figures import NotableRun, TaskCount, UnknownKind, UnservedSchedule, UnservedType
+from fang_core.flow.info import TypeInfo
+from fang_core.monitoring.figures import (
+    NotableRun,
+    PausedSchedule,
+    TaskCount,
+    UnknownKind,
+    UnservedSchedule,
+    UnservedType,
+)
 from fang_core.monitoring.life import Life
-from fang_core.monitoring.problems import hung_runs, no_pool_knows, no_pool_serves, no_ticks, run_hangs
+from fang_core.monitoring.problems import (
+    hung_runs,
+    no_pool_knows,
+    no_pool_serves,
+    no_ticks,
+    nothing_starts,
+    run_hangs,
+    schedule_is_paused,
+)
 
 SHOWN: Final = 3
 """The most things of one sort that a line names."""
@@ -109,6 +125,18 @@ def schedules(unserved: Sequence[UnservedSchedule]) -> Check:
     starts += ["deploy the class to its workers"] if any(each.kind is not None for each in unserved) else []
     remedy = f"{', and '.join(starts)}; or remove the schedule: fang schedules remove NAME"
     return Check("schedules", Level.WARNING, some(no_ticks(unserved)), remedy)
+
+
+def paused(types: Sequence[TypeInfo], schedules: Sequence[PausedSchedule]) -> Check:
+    """Names what people hold back, which they may have forgotten."""
+    held = [(text, info.is_paused) for info in types if (text := nothing_starts(info)) is not None]
+    if not held and not schedules:
+        return Check("paused", Level.OK, "no task type and no schedule is paused")
+    ends = ["fang queues resume TYPE"] if any(is_paused for _, is_paused in held) else []
+    ends += ["fang limits set TYPE N"] if not all(is_paused for _, is_paused in held) else []
+    ends += ["fang schedules resume NAME"] if schedules else []
+    told = some([*(text for text, _ in held), *map(schedule_is_paused, schedules)])
+    return Check("paused", Level.WARNING, told, f"if it is no longer needed: {'; '.join(ends)}")
 
 
 def runs(notable: Sequence[NotableRun]) -> Check:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from fang_core.flow.info import TypeInfo
-from fang_core.monitoring.figures import NotableRun, UnservedSchedule
+from fang_core.monitoring.figures import NotableRun, PausedSchedule, UnservedSchedule
 from fang_core.monitoring.notable import notable_runs
 from fang_core.monitoring.silence import is_silent
 from fang_core.monitoring.stats import KindStats, Stats, TypeStats
@@ -154,19 +154,29 @@ def _of_kinds(kinds: Iterable[KindStats]) -> Iterator[Problem]:
             yield Problem("warn", f"{counted(each.failed, 'task')} of {each.kind} failed for good", ("tasks",), query)
 
 
+def nothing_starts(info: TypeInfo) -> str | None:
+    """Says that a person lets no task of a type start; None if tasks may start."""
+    if info.is_paused:
+        return f"task type {info.task_type} is paused{_said(info.paused_by, info.pause_reason)}"
+    if info.settings.max_running == 0:
+        said = _said(info.changed_by, info.change_reason)
+        return f"nothing of task type {info.task_type} starts: its limit is 0{', set' if said else ''}{said}"
+    return None
+
+
+def schedule_is_paused(paused: ScheduleInfo | PausedSchedule) -> str:
+    """Says that a schedule is paused, by whom and why."""
+    return f"schedule {paused.name} is paused{_said(paused.paused_by, paused.pause_reason)}"
+
+
 def _of_pauses(types: Iterable[TypeInfo], schedules: Iterable[ScheduleInfo]) -> Iterator[Problem]:
     for info in types:
-        if info.is_paused:
-            said = _said(info.paused_by, info.pause_reason)
-            yield Problem("warn", f"task type {info.task_type} is paused{said}", ("queues",))
-        elif info.settings.max_running == 0:
-            said = _said(info.changed_by, info.change_reason)
-            text = f"nothing of task type {info.task_type} starts: its limit is 0{', set' if said else ''}{said}"
-            yield Problem("warn", text, ("queues", info.task_type))
+        text = nothing_starts(info)
+        if text is not None:
+            yield Problem("warn", text, ("queues",) if info.is_paused else ("queues", info.task_type))
     for schedule in schedules:
         if schedule.paused:
-            said = _said(schedule.paused_by, schedule.pause_reason)
-            yield Problem("warn", f"schedule {schedule.name} is paused{said}", ("schedules",))
+            yield Problem("warn", schedule_is_paused(schedule), ("schedules",))
 
 
 def _said(by: str | None, reason: str | None) -> str:

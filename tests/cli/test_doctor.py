@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 from sqlalchemy import make_url
 
-from fang_core import Runnable, TaskConfig
+from fang_core import Limit, Runnable, TaskConfig
 from fang_postgres.grants import grants
 from fang_postgres.health.facts import HealthFacts, Holder
 from fang_threaded import Queue
@@ -20,7 +20,7 @@ from tests.pgbouncer import pgbouncer
 ALL = [
     *("schema", "server", "clock", "pooler", "settings", "connections"),
     *("privileges", "vacuum", "bloat", "indexes", "horizon", "transactions"),
-    *("pools", "served", "schedules", "runs"),
+    *("pools", "served", "schedules", "paused", "runs"),
 ]
 PASSWORD = "not-to-be-shown"
 FACTS = HealthFacts("fang")
@@ -60,6 +60,10 @@ def test_what_is_wrong_with_the_tables_has_its_command(url: str, owner: "psycopg
     with Queue(url) as queue:
         queue.insert_task(Nobodys())
         queue.schedules.put("nightly", Nobodys(), cron="@daily")
+        queue.schedules.put("yearly", Nobodys(), cron="@yearly")
+        queue.schedules.pause("yearly", by="ada", reason="holidays")
+        queue.pause("doctor.nobodys", by="ada", reason="incident")
+        queue.limits.set("doctor.limited", [Limit(0)], by="ada", reason="disk")
     owner.execute("ALTER TABLE fang.fang_tasks SET (autovacuum_enabled = off)")
     [(index,)] = owner.execute(
         "UPDATE pg_index SET indisvalid = false FROM pg_class AS c, pg_namespace AS n"
@@ -77,6 +81,14 @@ def test_what_is_wrong_with_the_tables_has_its_command(url: str, owner: "psycopg
     assert (found["schedules"]["level"], found["schedules"]["text"]) == (
         "warning",
         "schedule nightly makes no ticks: no pool serves its task type doctor.nobodys",
+    )
+    assert (found["paused"]["level"], found["paused"]["text"]) == (
+        "warning",
+        "nothing of task type doctor.limited starts: its limit is 0, set by ada: disk; "
+        "task type doctor.nobodys is paused by ada: incident; schedule yearly is paused by ada: holidays",
+    )
+    assert found["paused"]["remedy"] == (
+        "if it is no longer needed: fang queues resume TYPE; fang limits set TYPE N; fang schedules resume NAME"
     )
     assert found["pools"]["level"] == "error"
     shown = fang("doctor", "--database-url", url)
@@ -143,7 +155,7 @@ def test_what_a_role_may_not_see_is_said(role: str, owner: "psycopg.Connection[A
     found = checks(role, code=1)
     assert list(found) == ALL
     unknown = {name for name, check in found.items() if check["level"] == "unknown"}
-    assert unknown == {"schema", "pools", "served", "schedules", "runs"}
+    assert unknown == {"schema", "pools", "served", "schedules", "paused", "runs"}
     assert found["privileges"]["level"] == "error"
     assert "to see all" in found["transactions"]["text"]
     owner.execute(grants(ROLE, "worker").encode())

@@ -90,7 +90,7 @@ def test_a_task_is_inserted_run_and_its_worker_asked_whether_it_is_ready(databas
 def test_the_doctor_looks_at_the_engine_and_at_pools(database: str) -> None:
     done = fang("doctor", "--json", FANG_DATABASE_URL=database)
     found = {check["name"]: check["level"] for check in json.loads(done.stdout)["checks"]}
-    assert {"pools", "served", "schedules", "runs"} <= found.keys()
+    assert {"pools", "served", "schedules", "paused", "runs"} <= found.keys()
     assert len(found) > 4
     assert "error" not in found.values()
     assert done.returncode == 0
