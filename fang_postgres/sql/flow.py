@@ -272,11 +272,11 @@ _LOOKED: Final = f"""
     CASE
       WHEN walk.head_at > now() THEN 0<IS_UNWANTED>
       WHEN NOT room.keyed THEN :p_limit<IS_TOO_SOON>
-      WHEN seen.free <= 0 THEN 0
+      WHEN walk.free <= 0 THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
         '<SCHEMA>', {_LOCK_OF_TYPE + 1} + mod(hashtextextended(walk.lane, hashtext(:p_task_type)) & {2**63 - 1},
           room.stripes)))
-        THEN least(seen.free, <STARTS_OF_KEY>)
+        THEN least(walk.free, <STARTS_OF_KEY>)
       ELSE -1 END AS free
   FROM room CROSS JOIN unnest(CAST(ARRAY[{", ".join(map(str, PRIORITIES))}] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
@@ -295,13 +295,12 @@ _LOOKED: Final = f"""
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
       WHERE NOT (nx.wrapped AND nx.lane > :p_after_lane) AND l.n < :p_most_lanes)
-    SELECT lane.*<UNTIL> FROM lane WHERE lane.n > 0 OFFSET 0) walk
-  CROSS JOIN LATERAL (
-    SELECT CASE WHEN room.per_key IS NOT NULL AND walk.head_at <= now() THEN room.per_key - (
+    SELECT lane.*<UNTIL>, CASE WHEN room.per_key IS NOT NULL AND lane.head_at <= now() THEN room.per_key - (
       SELECT count(*) FROM (
         SELECT 1 FROM "<SCHEMA>".fang_tasks r
-        WHERE r.task_type = :p_task_type AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
-        ORDER BY r.lane LIMIT room.per_key) held) END AS free OFFSET 0) seen
+        WHERE r.task_type = :p_task_type AND r.lane >= lane.lane AND r.lane <= lane.lane AND r.state = 'in_progress'
+        ORDER BY r.lane LIMIT room.per_key) held) END AS free
+    FROM lane WHERE lane.n > 0 OFFSET 0) walk
   WHERE room.n > 0"""
 
 _UNTIL: Final = f""", CASE WHEN room.key_every IS NOT NULL AND lane.head_at <= now() THEN (

@@ -46,11 +46,11 @@ looked AS MATERIALIZED
         OR (t.kind = ANY ($8::TEXT[]) AND coalesce(t.group_limit, 32767) > 1))
         ORDER BY t.scheduled_at, t.id LIMIT 1) IS NULL THEN 0
       WHEN NOT room.keyed THEN $3::INTEGER
-      WHEN seen.free <= 0 THEN 0
+      WHEN walk.free <= 0 THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
         'fang', 1718513256 + mod(hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 9223372036854775807,
           room.stripes)))
-        THEN least(seen.free, $3::INTEGER)
+        THEN least(walk.free, $3::INTEGER)
       ELSE -1 END AS free
   FROM room CROSS JOIN unnest(CAST(ARRAY[-2, -1, 0, 1, 2] AS smallint[])) AS level(priority)
   CROSS JOIN LATERAL (
@@ -69,13 +69,12 @@ looked AS MATERIALIZED
          ORDER BY t.lane, t.scheduled_at, t.id LIMIT 1)
         LIMIT 1) nx
       WHERE NOT (nx.wrapped AND nx.lane > $9::VARCHAR) AND l.n < $4::INTEGER)
-    SELECT lane.* FROM lane WHERE lane.n > 0 OFFSET 0) walk
-  CROSS JOIN LATERAL (
-    SELECT CASE WHEN room.per_key IS NOT NULL AND walk.head_at <= now() THEN room.per_key - (
+    SELECT lane.*, CASE WHEN room.per_key IS NOT NULL AND lane.head_at <= now() THEN room.per_key - (
       SELECT count(*) FROM (
         SELECT 1 FROM "fang".fang_tasks r
-        WHERE r.task_type = $1::VARCHAR AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
-        ORDER BY r.lane LIMIT room.per_key) held) END AS free OFFSET 0) seen
+        WHERE r.task_type = $1::VARCHAR AND r.lane >= lane.lane AND r.lane <= lane.lane AND r.state = 'in_progress'
+        ORDER BY r.lane LIMIT room.per_key) held) END AS free
+    FROM lane WHERE lane.n > 0 OFFSET 0) walk
   WHERE room.n > 0),
 usable AS MATERIALIZED
 (

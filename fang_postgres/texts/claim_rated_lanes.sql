@@ -60,11 +60,11 @@ looked AS MATERIALIZED
         ORDER BY t.scheduled_at, t.id LIMIT 1) IS NULL THEN 0
       WHEN NOT room.keyed THEN $3::INTEGER
       WHEN walk.until > room.at THEN 0
-      WHEN seen.free <= 0 THEN 0
+      WHEN walk.free <= 0 THEN 0
       WHEN room.whole OR pg_try_advisory_xact_lock(hashtextextended(
         'fang', 1718513256 + mod(hashtextextended(walk.lane, hashtext($1::VARCHAR)) & 9223372036854775807,
           room.stripes)))
-        THEN least(seen.free, CAST(least($3::INTEGER,
+        THEN least(walk.free, CAST(least($3::INTEGER,
           CASE WHEN room.key_every IS NOT NULL THEN (
             SELECT coalesce(nullif(room.key_burst - (CAST(extract(epoch FROM c.tat - c.at) * 1000000 AS bigint) + room.key_every - 1) / room.key_every, 0), -1) FROM (
               SELECT k.at, CASE WHEN k.tat > k.at + room.key_full * interval '1 us' THEN k.at + (room.key_full - room.key_every) * interval '1 us'
@@ -95,13 +95,12 @@ looked AS MATERIALIZED
       SELECT CASE WHEN k.tat > room.at + room.key_full * interval '1 us' THEN room.at + (room.key_full - room.key_every) * interval '1 us'
              ELSE greatest(k.tat, room.at) END
         - (room.key_full - room.key_every) * interval '1 us'
-      FROM "fang".fang_lanes k WHERE k.task_type = $1::VARCHAR AND k.lane = lane.lane) END AS until FROM lane WHERE lane.n > 0 OFFSET 0) walk
-  CROSS JOIN LATERAL (
-    SELECT CASE WHEN room.per_key IS NOT NULL AND walk.head_at <= now() THEN room.per_key - (
+      FROM "fang".fang_lanes k WHERE k.task_type = $1::VARCHAR AND k.lane = lane.lane) END AS until, CASE WHEN room.per_key IS NOT NULL AND lane.head_at <= now() THEN room.per_key - (
       SELECT count(*) FROM (
         SELECT 1 FROM "fang".fang_tasks r
-        WHERE r.task_type = $1::VARCHAR AND r.lane >= walk.lane AND r.lane <= walk.lane AND r.state = 'in_progress'
-        ORDER BY r.lane LIMIT room.per_key) held) END AS free OFFSET 0) seen
+        WHERE r.task_type = $1::VARCHAR AND r.lane >= lane.lane AND r.lane <= lane.lane AND r.state = 'in_progress'
+        ORDER BY r.lane LIMIT room.per_key) held) END AS free
+    FROM lane WHERE lane.n > 0 OFFSET 0) walk
   WHERE room.n > 0),
 usable AS MATERIALIZED
 (
