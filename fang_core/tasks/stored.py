@@ -1,14 +1,17 @@
 """Turns the task of a schedule into what its row in the database holds, and back."""
 
+import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from fang_core.errors import UsageError
+from fang_core.errors import FangError, UsageError
 from fang_core.schedules.stored import ScheduleInfo
 from fang_core.tasks.insertion import NewTask, refuse_terms
 from fang_core.tasks.options import COLUMNS, checked_options
+from fang_core.tasks.payloads import codec
+from fang_core.tasks.registry import REGISTRY
 from fang_core.words.stored_json import from_json
 
 _BESIDE: Final = ("uniq_hash", "expires", "lane")
@@ -58,7 +61,24 @@ def stored_row(info: ScheduleInfo, task_id: UUID) -> NewTask:
     if not is_payload:
         raise _no_task(info)
     columns = tuple(values.get(name) for name in COLUMNS)
-    return NewTask(task_id, info.metadata, info.kind, columns, *(values.get(name) for name in _BESIDE))
+    beside = {name: values.get(name) for name in _BESIDE}
+    beside["lane"] = _lane_now(info, info.kind, beside["lane"])
+    return NewTask(task_id, info.metadata, info.kind, columns, **beside)
+
+
+def _lane_now(info: ScheduleInfo, kind: str, stored: str | None) -> str | None:
+    """Returns the lane of its tasks as their class makes it now: it may have got limits, or another key, since ``put``.
+
+    It is the stored one where the class is not known, or has no lanes, or does not read the payload any more.
+    """
+    cls = REGISTRY.get(kind)
+    lane_of = None if cls is None else cls.__fang_options__.lane_of
+    if cls is None or lane_of is None:
+        return stored
+    try:
+        return lane_of(codec.decode(cls, json.dumps(info.payload)))
+    except (FangError, ValueError):
+        return stored
 
 
 def _no_task(info: ScheduleInfo, why: str = "") -> UsageError:

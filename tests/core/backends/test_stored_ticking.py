@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fang_core import Cron, Every, Overlap, Runnable, ScheduleInfo, TaskConfig, TaskState, UnknownSchedule, UsageError
+from fang_core import (
+    Cron,
+    Every,
+    Limit,
+    Overlap,
+    Runnable,
+    ScheduleInfo,
+    TaskConfig,
+    TaskState,
+    UnknownSchedule,
+    UsageError,
+)
 from fang_core.backends.memory.state import MemoryState
 from fang_core.backends.pools import manual_pool
 from fang_core.backends.scheduling import tick_id
@@ -17,7 +28,7 @@ from fang_core.backends.waking import SCHEDULES
 from fang_core.lifecycle import Outcome
 from fang_core.remarks import Remark
 from fang_core.schedules.stored import Verdict, checked_backfill, declaration, jitter_of, judged, schedule_spec
-from fang_core.tasks.insertion import Overrides, Rules
+from fang_core.tasks.insertion import NewTask, Overrides, Rules
 from fang_core.tasks.managing import Pause
 from fang_core.tasks.scheduling import in_order
 from fang_core.tasks.stored import stored_options, stored_row
@@ -501,6 +512,27 @@ def test_what_is_stored_of_a_task_is_read_back(world: World) -> None:
     ):
         with pytest.raises(UsageError, match=f"'x' holds no task{why}"):
             stored_row(spoilt, row.id)
+
+
+def test_a_tick_has_the_key_that_its_class_makes_now(world: World) -> None:
+    """The class may have got limits, or another key, in a deploy since the schedule was put."""
+
+    class Export(Runnable):
+        task_config = TaskConfig(kind="tests.stored.Export", task_type="stored", limits=[Limit(1, by="customer")])
+        customer: str = "acme"
+
+        def run(self, queue: Any) -> None: ...
+
+    def lane_of(row: NewTask) -> str | None:
+        options = {**stored_options(row), "lane": "before"}
+        info = ScheduleInfo("x", NOON, kind=row.kind, metadata=row.metadata, options=options)
+        return stored_row(info, row.id).lane
+
+    row = Overrides().new_task(Export(customer="zenith"), RULES)
+    assert lane_of(row) == "zenith"
+    assert lane_of(row._replace(metadata='{"type": "tests.stored.Export", "customer": 7}')) == "before"
+    assert lane_of(row._replace(kind="tests.stored.Elsewhere")) == "before"
+    assert lane_of(Overrides().new_task(Report(), RULES)) == "before"  # a class without limits
 
 
 # By hand --------------------------------------------------------------------------------------------------------------

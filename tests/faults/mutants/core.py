@@ -600,6 +600,18 @@ MUTANTS: Final = (
         r"timedelta",
     ),
     Mutant(
+        "tasks of schedules keep the key from when these were put, whatever their class says now",
+        [
+            Edit(
+                "fang_core/tasks/stored.py",
+                '    beside["lane"] = _lane_now(info, info.kind, beside["lane"])\n',
+                "",
+            )
+        ],
+        InTest("tests/core/backends/test_stored_ticking.py::test_a_tick_has_the_key_that_its_class_makes_now"),
+        r"'before' == 'zenith'",
+    ),
+    Mutant(
         "an insert that meets a task which is due and has expired leaves it expired",
         [Edit("fang_core/backends/conflicts.py", "row.inserted(max(due, asked), now)", "row.inserted(due, now)")],
         InTest(
