@@ -257,6 +257,9 @@ class Lanes:
         each.freed = max(0, each.freed - taken) if is_needed else 0
         is_crowded = taken < request.limit and claim.after_lane is not None
         each.outcomes_until = mono + seconds if is_crowded else -inf
+        if claim.after_lane is not None:
+            locked = claim.locked if taken else 0  # a round of claims in vain has to come to its end
+            each.after_lane = each.spacing.after(request.after_lane, claim.after_lane, locked=locked)
         if claim.room:
             most = request.limit if claim.room == TURN_TAKEN else claim.room
             each.quantum.claimed(taken=taken, limit=most, is_short=claim.is_short)
@@ -266,7 +269,7 @@ class Lanes:
             each.misses = each.in_vain = 0
         if claim.room == TURN_TAKEN:
             if claim.after_lane is not None:  # the round begins again: a key that was locked may be free then
-                each.after_lane, each.in_vain = claim.after_lane, 0
+                each.in_vain = 0
             self._miss(each, mono + TURN * GROWTH**each.misses * (0.5 + self._chance()))
             return False
         if claim.room is None or (taken >= claim.room and (taken < request.limit or claim.look_in)):
@@ -285,9 +288,6 @@ class Lanes:
             each.wait_until(again, is_timed=False, helped_by_inserts=True)
             return not taken
         each.go_on()
-        if claim.after_lane is not None:
-            locked = claim.locked if taken else 0  # a round of claims in vain has to come to its end
-            each.after_lane = each.spacing.after(request.after_lane, claim.after_lane, locked=locked)
         if each.in_vain and not each.in_vain % MOST_AT_ONCE:
             each.wait_until(
                 mono + max(EMPTY_FOR, seconds * MOST_AT_ONCE * RESTS), is_timed=True, helped_by_inserts=True
@@ -300,8 +300,6 @@ class Lanes:
 
     def _wait_for_slot(self, each: _Type, claim: LaneClaim, taken: int, mono: float) -> None:
         """Waits until the type may start a task: it is paused, full or out of rate."""
-        if claim.after_lane is not None:
-            each.after_lane = claim.after_lane
         # Never longer than the poll: the type may be resumed or limited otherwise, and the notification be lost.
         longest = each.poll.sleep()
         seconds = longest if claim.look_in is None else min(longest, claim.look_in)
@@ -317,15 +315,14 @@ class Lanes:
         the pool cannot take.
         """
         assert claim.after_lane is not None
-        before, each.after_lane = each.after_lane, claim.after_lane
         if claim.tasks:
             return False
         each.in_vain += 1
         if not request.looks_closely:
             each.first_lane, each.wraps = claim.after_lane, 0
             return False
-        each.wraps += claim.after_lane <= before
-        return each.wraps > 1 or (each.wraps == 1 and each.after_lane >= each.first_lane)
+        each.wraps += claim.after_lane <= request.after_lane
+        return each.wraps > 1 or (each.wraps == 1 and claim.after_lane >= each.first_lane)
 
     def looked(self, found: Mapping[str, bool]) -> None:
         """Notes which task types have tasks, due ones or not: the other types are not looked at until the next wake."""

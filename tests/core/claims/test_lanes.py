@@ -212,6 +212,16 @@ def test_a_claim_that_passed_keys_of_other_pools_is_followed_by_one_further_back
     assert made.after_lane("a") == "g"
 
 
+@pytest.mark.parametrize("way_on", [{}, {"room": TURN_TAKEN}, {"tasks": 3, "room": 3}])
+def test_a_pool_goes_back_by_two_claims_whatever_the_first_of_these_brought(way_on: dict[str, Any]) -> None:
+    made = lanes("a")
+    for key in "bcdef":
+        answer(made, "a", 10, after_lane=key)
+    answer(made, "a", **{"tasks": 0, "after_lane": "g", **way_on})
+    answer(made, "a", 10, after_lane="h", locked=MANY)
+    assert made.after_lane("a") == "f"
+
+
 @pytest.mark.parametrize("look_in", [None, 3.0, 300.0])
 def test_a_paused_type_is_looked_at_when_the_pause_is_over_or_by_the_poll(look_in: float | None) -> None:
     made = lanes("a")
