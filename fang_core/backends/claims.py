@@ -156,7 +156,8 @@ class LaneClaim(NamedTuple):
         is_managed: false if the type is no longer managed, so that plain claims find its tasks.
         is_counted: whether limits or rates count the tasks that a pool holds, so that none should wait for a worker.
         is_short: whether it found enough keys, but these had too few waiting tasks to fill it.
-        locked: how many keys it passed since other claims had locked them; 0 if the backend has no such locks.
+        locked: how many keys, at least, it passed because other claims had their locks; 0 if the backend has no such
+            locks.
     """
 
     tasks: list[ClaimedTask]
