@@ -158,6 +158,8 @@ class LaneClaim(NamedTuple):
         is_short: whether it found enough keys, but these had too few waiting tasks to fill it.
         locked: how many keys, at least, it passed because other claims had their locks; 0 if the backend has no such
             locks.
+        cut_at: the last key that it looked at of the highest priority which has more, if keys of a lower one filled it.
+            None if it looked at all keys of higher priorities.
     """
 
     tasks: list[ClaimedTask]
@@ -171,6 +173,7 @@ class LaneClaim(NamedTuple):
     is_counted: bool = True
     is_short: bool = False
     locked: int = 0
+    cut_at: str | None = None
 
 
 TURN_TAKEN: Final = -1

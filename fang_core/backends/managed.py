@@ -124,6 +124,7 @@ class Picked(NamedTuple, Generic[T]):
     look_in: float | None
     after_lane: str | None
     is_short: bool
+    cut_at: str | None
 
 
 class Lanes(NamedTuple):
@@ -213,6 +214,7 @@ def pick(
     turn = _Turn(managed, waiting, running, limit, now, total=total, quantum=quantum)
     place: str | None = None
     ends: list[str] = []
+    cuts: list[str] = []
     for priority in PRIORITIES:
         if not turn.left:
             break
@@ -222,9 +224,13 @@ def pick(
         end = lanes.reached if ran_out else served
         if end is not None:
             ends.append(end)
+        if ran_out and lanes.reached is not None:
+            cuts.append(lanes.reached)
+
     if turn.left and ends:  # the first of them, or keys of the other priorities up to there would be passed over
         place = min(ends, key=lambda lane: (lane <= after_lane, lane))
-    return Picked(turn.tasks, turn.room, turn.look_in(), place, turn.is_short and turn.left > 0)
+    cut_at = cuts[0] if cuts and not turn.left else None
+    return Picked(turn.tasks, turn.room, turn.look_in(), place, turn.is_short and turn.left > 0, cut_at)
 
 
 class _Turn(Generic[T]):

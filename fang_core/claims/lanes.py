@@ -19,6 +19,7 @@ from math import inf
 from typing import Final
 
 from fang_core.backends.claims import TURN_TAKEN, LaneClaim, LaneRequest
+from fang_core.claims.detour import Detour
 from fang_core.claims.idle import Poll
 from fang_core.claims.quantum import Quantum
 from fang_core.claims.reach import Reach
@@ -61,6 +62,7 @@ class _Type:
 
     __slots__ = (
         "after_lane",
+        "detour",
         "first_lane",
         "freed",
         "helped_by_inserts",
@@ -93,6 +95,7 @@ class _Type:
         self.quantum = Quantum()
         self.reach = Reach()
         self.spacing = Spacing()
+        self.detour = Detour()
         self.outcomes_until = -inf  # until when the next claim may wait for outcomes of the pool's own runs
         self.freed = 0  # slots that the pool's own runs have left, and that it has not used
 
@@ -178,7 +181,8 @@ class Lanes:
 
     def after_lane(self, task_type: str) -> str:
         """Returns the key behind which the next claim begins."""
-        return self._types[task_type].after_lane
+        each = self._types[task_type]
+        return each.detour.begin(each.after_lane)
 
     def quantum(self, task_type: str) -> int:
         """Returns how many waiting tasks a key of the type is expected to have."""
@@ -257,7 +261,7 @@ class Lanes:
         each.freed = max(0, each.freed - taken) if is_needed else 0
         is_crowded = taken < request.limit and claim.after_lane is not None
         each.outcomes_until = mono + seconds if is_crowded else -inf
-        if claim.after_lane is not None:
+        if not each.detour.claimed(cut_at=claim.cut_at, brought=taken) and claim.after_lane is not None:
             locked = claim.locked if taken else 0  # a round of claims in vain has to come to its end
             each.after_lane = each.spacing.after(request.after_lane, claim.after_lane, locked=locked)
         if claim.room:

@@ -16,7 +16,7 @@ from fang_postgres.statement import Operation, Rows
 
 # A claim has up to a thousand rows: these read each without a step of Python.
 _OF_TASK: Final = itemgetter(slice(4, None))
-_OF_LANE_TASK: Final = itemgetter(slice(11, None))
+_OF_LANE_TASK: Final = itemgetter(slice(12, None))
 _make_task: Final[Callable[[tuple[Any, ...]], ClaimedTask]] = partial(tuple.__new__, ClaimedTask)
 _HEADERS, _CANCEL_REQUEST = (itemgetter(ClaimedTask._fields.index(name)) for name in ("headers", "cancel_request"))
 _ORDER: Final = attrgetter("priority", "scheduled_at", "id.bytes")
@@ -97,7 +97,7 @@ def _as_claim(task_types: tuple[str, ...], rows: Rows, *, order: Callable[[Claim
 
 
 def _as_lane_claim(rows: Rows) -> tuple[LaneClaim, bool]:
-    registered, is_managed, room, after_lane, snapshot, now, is_counted, is_rated, look_in, *keys = rows[0][:11]
+    registered, is_managed, room, after_lane, snapshot, now, is_counted, is_rated, look_in, *keys = rows[0][:12]
     tasks = _tasks(map(_OF_LANE_TASK, rows[1:]))
     tasks.sort(key=_ORDER)
     running = parse_snapshot(snapshot)

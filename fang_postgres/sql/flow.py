@@ -180,7 +180,8 @@ def _claim(t: Tables, task: Any, columns: list[ColumnElement[Any]], *, of_kinds:
             literal_column("coalesce((SELECT setting.is_rated FROM setting), false)", Boolean).label("is_rated"),
             literal_column(forms["<LOOK_IN>"], Double).label("look_in"),
             literal_column(_IS_SHORT, Boolean).label("is_short"),
-            literal_column(_PASSED_LOCKED, Integer).label("locked"),
+            literal_column(_LOCKED, Integer).label("locked"),
+            literal_column(_CUT_AT, Text).label("cut_at"),
         ]
     else:
         head.append(literal_column(_ISOLATION, Text).label("isolation"))
@@ -439,11 +440,20 @@ _IS_SHORT: Final = """coalesce((
 
 # Counted among the keys that were looked at already, or among the first of these if they have several priorities: no
 # further ones are looked at, and locked, for it.
-_PASSED_LOCKED: Final = """(
+_LOCKED: Final = """(
     SELECT count(*) FROM (
       SELECT looked.free FROM looked LIMIT (
         SELECT CASE WHEN NOT counted.ran_out THEN (SELECT max(usable.n) FROM usable) END FROM counted)) passed
     WHERE passed.free < 0)"""
+
+# It reads up to the key that filled the claim, so that no further ones are looked at, and locked, for it.
+_CUT_AT: Final = """(
+    SELECT CASE WHEN looked.priority < filled.priority THEN looked.lane END
+    FROM (SELECT usable.priority, usable.n FROM usable WHERE NOT (SELECT counted.ran_out FROM counted)
+      ORDER BY usable.place DESC LIMIT 1) filled
+    CROSS JOIN LATERAL (
+      SELECT looked.priority, looked.lane FROM looked
+      WHERE looked.is_last OR (looked.priority = filled.priority AND looked.n = filled.n) LIMIT 1) looked)"""
 
 # Seconds until a claim may find more: a stop ends, or the rate of the type, or of a key that waits, allows a start. The
 # keys are asked only if the claim has come to the end of them anyway.

@@ -147,5 +147,11 @@ WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registere
     SELECT count(*) FROM (
       SELECT looked.free FROM looked LIMIT (
         SELECT CASE WHEN NOT counted.ran_out THEN (SELECT max(usable.n) FROM usable) END FROM counted)) passed
-    WHERE passed.free < 0) AS locked, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, NULL AS is_short, NULL AS locked, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
+    WHERE passed.free < 0) AS locked, (
+    SELECT CASE WHEN looked.priority < filled.priority THEN looked.lane END
+    FROM (SELECT usable.priority, usable.n FROM usable WHERE NOT (SELECT counted.ran_out FROM counted)
+      ORDER BY usable.place DESC LIMIT 1) filled
+    CROSS JOIN LATERAL (
+      SELECT looked.priority, looked.lane FROM looked
+      WHERE looked.is_last OR (looked.priority = filled.priority AND looked.n = filled.n) LIMIT 1) looked) AS cut_at, NULL AS id, NULL AS kind, NULL AS payload, NULL AS attempt, NULL AS retries, NULL AS max_retries, NULL AS crashes, NULL AS task_type, NULL AS priority, NULL AS scheduled_at, NULL AS headers, NULL AS timeout, NULL AS expires_at, NULL AS cancel_request, NULL AS group_limit UNION ALL SELECT NULL AS registered, NULL AS is_managed, NULL AS room, NULL AS after_lane, NULL AS snapshot, NULL AS now, NULL AS is_counted, NULL AS is_rated, NULL AS look_in, NULL AS is_short, NULL AS locked, NULL AS cut_at, claimed.id, claimed.kind, claimed.payload, claimed.attempt, claimed.retries, claimed.max_retries, claimed.crashes, claimed.task_type, claimed.priority, claimed.scheduled_at, claimed.headers, claimed.timeout, claimed.expires_at, claimed.cancel_request, claimed.group_limit
 FROM claimed

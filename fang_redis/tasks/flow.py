@@ -144,6 +144,7 @@ class Flow:
                 after_lane=picked.after_lane,
                 is_counted=seen.managed.is_counted,
                 is_short=picked.is_short,
+                cut_at=picked.cut_at,
             )
             if not picked.tasks:
                 return claim

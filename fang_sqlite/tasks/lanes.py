@@ -212,6 +212,7 @@ def _pick(tx: Transaction, request: LaneRequest) -> tuple[LaneClaim, ManagedType
         after_lane=picked.after_lane,
         is_counted=managed.is_counted,
         is_short=picked.is_short,
+        cut_at=picked.cut_at,
     )
     return answer, managed, picked.tasks
 

@@ -502,6 +502,7 @@ def test_a_claim_tells_how_many_locked_keys_it_passed_and_looks_no_further_for_i
     flow.settings(max_running_per_key=1)
     for n in range(100, 200):
         flow.insert(str(n), 2)
+    flow.insert("0", priority=-1)
     with psycopg.connect(url) as other, psycopg.connect(url) as another:
         assert len(flow.claim(30, connection=other, pool_id=OTHER).tasks) == 30
         claimed = flow.claim(20, connection=another, after_lane="110")

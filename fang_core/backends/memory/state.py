@@ -320,6 +320,7 @@ class MemoryState:
                 after_lane=picked.after_lane,
                 is_counted=managed.is_counted,
                 is_short=picked.is_short,
+                cut_at=picked.cut_at,
             )
 
     def _is_managed(self, task_type: str, now: datetime) -> bool:

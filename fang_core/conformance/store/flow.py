@@ -372,6 +372,23 @@ class FlowSuite:
     def test_claims_that_look_at_few_keys_pass_over_none_of_a_low_priority(self, backend: Backend) -> None:
         _find_key_of_many(backend, priority=0, others=1)
 
+    def test_a_claim_tells_how_far_it_looked_at_keys_of_a_higher_priority(self, backend: Backend) -> None:
+        client = managing(backend, Limit(1, by=BY))
+        insert(backend, range(9))
+        held = {int(backend.row(task).lane or -1): task for task in client.claim_lanes().tasks}
+        insert(backend, range(6), priority=0)
+        insert(backend, [6, 7, 8] * 9, priority=1)
+        for key in (5, 6, 7, 8):
+            assert client.end(held[key])
+        claim = client.claim_lanes(1, most_lanes=3)
+        assert (started(backend, claim), claim.after_lane, claim.cut_at) == ([6], "6", "2")
+        claim = client.claim_lanes(1, most_lanes=3, after_lane="6")
+        assert (started(backend, claim), claim.after_lane, claim.cut_at) == ([7], "7", "2")
+        claim = client.claim_lanes(1, most_lanes=3, after_lane="2")
+        assert (started(backend, claim), claim.after_lane, claim.cut_at) == ([5], "5", None)
+        claim = client.claim_lanes(1, most_lanes=9)
+        assert (started(backend, claim), claim.cut_at) == ([8], None)
+
     # Waking -----------------------------------------------------------------------------------------------------------
 
     def test_pools_are_told_when_tasks_of_a_managed_type_may_start(self, backend: Backend) -> None:

@@ -159,6 +159,13 @@ class LooksAtOneKeyAlways(ClaimsLanes):
         return request._replace(after_lane="", most_lanes=1)
 
 
+class TellsOfNoKeysThatItHasNotReached(ClaimsLanes):
+    caught_by = (FlowSuite.test_a_claim_tells_how_far_it_looked_at_keys_of_a_higher_priority,)
+
+    def answer(self, claim: LaneClaim) -> LaneClaim:
+        return claim._replace(cut_at=None)
+
+
 class PassesOverKeysOfOtherPriorities(ClaimsLanes):
     caught_by = (
         FlowSuite.test_claims_that_look_at_few_keys_pass_over_none_of_a_high_priority,

@@ -222,6 +222,19 @@ def test_a_pool_goes_back_by_two_claims_whatever_the_first_of_these_brought(way_
     assert made.after_lane("a") == "f"
 
 
+def test_every_second_claim_goes_on_with_keys_of_a_higher_priority_that_were_not_reached() -> None:
+    made = lanes("a")
+    begins = []
+    for after_lane, cut_at in (("b", "p"), ("t", "r"), ("c", "p"), ("v", None), ("d", "p"), ("u", "z")):
+        answer(made, "a", 10, after_lane=after_lane, cut_at=cut_at)
+        begins.append(made.after_lane("a"))
+    assert begins == ["p", "b", "r", "c", "p", "d"]
+    answer(made, "a", 0, after_lane="k")  # a round in vain looks at all
+    assert made.after_lane("a") == "k"
+    answer(made, "a", 10, after_lane="l")
+    assert made.after_lane("a") == "l"
+
+
 @pytest.mark.parametrize("look_in", [None, 3.0, 300.0])
 def test_a_paused_type_is_looked_at_when_the_pause_is_over_or_by_the_poll(look_in: float | None) -> None:
     made = lanes("a")

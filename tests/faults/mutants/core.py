@@ -510,6 +510,15 @@ MUTANTS: Final = (
         r"assert \(\) == \('a',\)",
     ),
     Mutant(
+        "a key of a high priority behind more keys than a claim looks at waits as long as lower priorities have tasks",
+        [Edit("fang_core/claims/lanes.py", "return each.detour.begin(each.after_lane)", "return each.after_lane")],
+        InTest(
+            "tests/postgres/test_priorities.py"
+            "::test_a_key_of_a_high_priority_is_served_though_more_keys_than_a_claim_looks_at_come_before_it"
+        ),
+        r"assert 400 < 100",
+    ),
+    Mutant(
         "a pool that meets the keys of others goes back each time, and never comes to the other keys",
         [Edit("fang_core/claims/spacing.py", " or self._claims < EVERY", "")],
         InTest(
