@@ -148,8 +148,8 @@ class LaneClaim(NamedTuple):
 
     Attributes:
         room: how many tasks the type as a whole could start, and the request asked for. 0 if the type is full or out of
-            rate, ``TURN_TAKEN`` if another pool claims from it just now, None if the type is paused, or changed just
-            now, or no longer managed.
+            rate, ``TURN_TAKEN`` if another pool claims from it just now, None if the type is paused, or has a limit of
+            0, or changed just now, or is no longer managed.
         look_in: the seconds until a claim may find more: until the rate allows the next start, or a pause with an end
             is over. None if no time is known.
         after_lane: the key to begin behind the next time; None if no key that was looked at can be served now.

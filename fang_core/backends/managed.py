@@ -120,7 +120,7 @@ class Picked(NamedTuple, Generic[T]):
     """Holds what a claim takes of one type; the other attributes are as in ``LaneClaim``."""
 
     tasks: list[T]
-    room: int
+    room: int | None
     look_in: float | None
     after_lane: str | None
     is_short: bool
@@ -230,7 +230,8 @@ def pick(
     if turn.left and ends:  # the first of them, or keys of the other priorities up to there would be passed over
         place = min(ends, key=lambda lane: (lane <= after_lane, lane))
     cut_at = cuts[0] if cuts and not turn.left else None
-    return Picked(turn.tasks, turn.room, turn.look_in(), place, turn.is_short and turn.left > 0, cut_at)
+    room = None if managed.settings.max_running == 0 else turn.room
+    return Picked(turn.tasks, room, turn.look_in(), place, turn.is_short and turn.left > 0, cut_at)
 
 
 class _Turn(Generic[T]):

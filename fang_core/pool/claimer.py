@@ -170,8 +170,9 @@ class Claimer:
     async def drained(self) -> None:
         """Returns when no due task is left that may start and the pool holds none, or when the pool stops.
 
-        Tasks of paused types are left, and those whose keys have as many runs in other pools as they may. It waits for
-        rates, for types that are full with runs of other pools, and while limits change.
+        Tasks of types that are paused or have a limit of 0 are left, and those whose keys have as many runs in other
+        pools as they may. It waits for rates, for types that are full with runs of other pools, and while limits
+        change.
         """
         drain = self._drains.begin()
         try:

@@ -415,7 +415,7 @@ _TOLD_ROOM: Final = """(
     SELECT CASE WHEN room.n > 0 AND NOT EXISTS (SELECT 1 FROM claimed) AND (
         (SELECT count(*) FROM usable) > (SELECT count(*) FROM fair)
         OR ((SELECT counted.ran_out FROM counted) AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
-      THEN -1 ELSE room.n END FROM room)"""
+      THEN -1 ELSE room.n END FROM room WHERE room.max_running IS DISTINCT FROM 0)"""
 
 # The key to begin behind the next time: the last one that was looked at if there may be more keys and there is room for
 # them, and the first such key of several priorities, or those of the others up to there would be passed over; else the

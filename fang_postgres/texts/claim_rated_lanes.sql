@@ -177,7 +177,7 @@ WHERE fang.fang_pools.id = $2::UUID AND fang.fang_pools.beats > -1) AS registere
     SELECT CASE WHEN room.n > 0 AND NOT EXISTS (SELECT 1 FROM claimed) AND (
         (SELECT count(*) FROM usable) > (SELECT count(*) FROM fair)
         OR ((SELECT counted.ran_out FROM counted) AND EXISTS (SELECT 1 FROM looked WHERE looked.free < 0)))
-      THEN -1 ELSE room.n END FROM room) AS room, coalesce(
+      THEN -1 ELSE room.n END FROM room WHERE room.max_running IS DISTINCT FROM 0) AS room, coalesce(
     CASE WHEN (SELECT counted.ran_out AND (SELECT count(*) FROM picked) < counted.room FROM counted) THEN (
       SELECT looked.lane FROM looked WHERE looked.is_last
       ORDER BY looked.wrapped, looked.lane LIMIT 1) END,

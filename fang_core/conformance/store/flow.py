@@ -177,7 +177,7 @@ class FlowSuite:
         client = managing(backend, Limit(0))
         insert(backend, [1])
         claim = client.claim_lanes()
-        assert (claim.tasks, claim.room) == ([], 0)
+        assert (claim.tasks, claim.room) == ([], None)
 
     def test_a_key_in_two_priorities_has_one_sum(self, backend: Backend) -> None:
         client = managing(backend, Limit(1, by=BY))
@@ -436,6 +436,16 @@ class FlowSuite:
         assert backend.drain(task_type=["paused", "common"]) == 1
         backend.call(backend.queue.resume, "paused")
         assert backend.drain(task_type=["paused", "common"]) == 1
+
+    def test_a_drain_leaves_what_a_limit_of_0_holds_back(self, backend: Backend) -> None:
+        client = managing(backend, Limit(5))
+        backend.call(backend.queue.limits.set, TYPE, [Limit(0)])
+        insert(backend, [1, 2])
+        backend.insert(backend.note(n=3))
+        assert client.claim_lanes().room is None  # no run will leave a slot
+        assert backend.drain(task_type=[TYPE, "common"]) == 1
+        backend.call(backend.queue.limits.set, TYPE, [Limit(1)])
+        assert backend.drain(task_type=[TYPE, "common"]) == 2
 
 
 def _find_key_of_many(backend: Backend, *, priority: int, others: int) -> None:

@@ -159,6 +159,13 @@ class LooksAtOneKeyAlways(ClaimsLanes):
         return request._replace(after_lane="", most_lanes=1)
 
 
+class TakesALimitOf0ForAFullType(ClaimsLanes):
+    caught_by = (FlowSuite.test_a_drain_leaves_what_a_limit_of_0_holds_back,)
+
+    def answer(self, claim: LaneClaim) -> LaneClaim:
+        return claim._replace(room=claim.room or 0)
+
+
 class TellsOfNoKeysThatItHasNotReached(ClaimsLanes):
     caught_by = (FlowSuite.test_a_claim_tells_how_far_it_looked_at_keys_of_a_higher_priority,)
 
