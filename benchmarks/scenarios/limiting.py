@@ -16,7 +16,7 @@ from fang_core import Rate
 
 MODES: Final = ("async", "threaded")
 PROCESSES: Final = (1, 8)
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 KEYS: Final = 1_024
 WORKERS: Final = 100
 DRAINS: Final = (

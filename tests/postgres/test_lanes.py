@@ -467,8 +467,8 @@ def test_claims_with_limits_by_key_go_side_by_side(flow: Flow, url: str) -> None
 
 def test_claims_of_many_types_leave_half_of_the_lock_table_to_others(database: Database, url: str) -> None:
     """Locks by type and key would fill the server's lock table, and then others fail, too."""
-    half = database.rows("""SELECT current_setting('max_locks_per_transaction')::int
-        * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) / 2""")[0][0]
+    half = database.rows("""SELECT greatest(1024, current_setting('max_locks_per_transaction')::int
+        * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int) / 2)""")[0][0]
     with ExitStack() as stack:
         for n in range(half // 1_000 + 2):
             flow = Flow(database, f"type {n}")
