@@ -18,7 +18,7 @@ class Detour:
 
     def begin(self, after_lane: str) -> str:
         """Returns the key behind which the next claim begins, if it otherwise begins behind ``after_lane``."""
-        return self._cut_at if self._is_next and self._cut_at is not None else after_lane
+        return after_lane if self._cut_at is None or not self._is_next else self._cut_at
 
     def claimed(self, *, cut_at: str | None, brought: int) -> bool:
         """Notes the answer to a claim; see ``LaneClaim.cut_at``. Returns whether that claim was such a detour, after

@@ -26,11 +26,12 @@ class Spacing:
         self._claims = 0  # since the pool last went back
 
     def after(self, began: str, ended: str, *, locked: int) -> str:
-        """Returns the key to begin behind the next time, after a claim that served tasks and passed ``locked`` keys.
+        """Returns the key to begin behind the next time, after a claim.
 
         Args:
             began: the key behind which that claim began.
             ended: the key behind which the next one begins if the pool does not go back.
+            locked: how many keys it passed because other claims had locked them; 0 if the pool must not go back.
         """
         self._began_before, self._began = self._began, began
         self._claims += 1

@@ -510,6 +510,25 @@ MUTANTS: Final = (
         r"assert \(\) == \('a',\)",
     ),
     Mutant(
+        "a drain waits for a slot of a task type with a limit of 0, and never returns",
+        [
+            Edit(
+                "fang_core/backends/managed.py", "None if managed.settings.max_running == 0 else turn.room", "turn.room"
+            )
+        ],
+        InTest(
+            "tests/conformance/test_pools.py::TestEveryBackend"
+            "::test_a_drain_leaves_what_a_limit_of_0_holds_back[memory-threaded]"
+        ),
+        r"assert 0 is None",
+    ),
+    Mutant(
+        "all tasks whose key is a SecretStr count under one key, of asterisks",
+        [Edit("fang_core/flow/keys.py", "    if not isinstance(value, str):\n", "    if False:\n")],
+        InTest("tests/core/flow/test_keys.py::test_what_cannot_be_a_key_is_refused"),
+        r"DID NOT RAISE",
+    ),
+    Mutant(
         "a key of a high priority behind more keys than a claim looks at waits as long as lower priorities have tasks",
         [Edit("fang_core/claims/lanes.py", "return each.detour.begin(each.after_lane)", "return each.after_lane")],
         InTest(

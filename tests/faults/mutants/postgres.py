@@ -109,6 +109,12 @@ MUTANTS: Final = (
         r"AssertionError",
     ),
     Mutant(
+        "claims lock as many keys as there are, and fill the lock table of the server",
+        [Edit("fang_postgres/texts/claim_lanes.sql", "          room.stripes)))", "          1000000007)))")],
+        InTest("tests/postgres/test_lanes.py::test_claims_of_many_types_leave_half_of_the_lock_table_to_others"),
+        r"assert \d+ <= \d+",
+    ),
+    Mutant(
         "plan guard off: slow claims are noticed, but plans do not change",
         [Edit("fang_postgres/planner_guard.py", "return now < self._until", "return False")],
         InTest("tests/postgres/test_guard.py::TestInTheTrap::test_claims_come_out_of_the_trap"),
